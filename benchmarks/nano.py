@@ -1,0 +1,139 @@
+"""How well a model answers about drawn scenes it has never seen: `python benchmarks/nano.py [--model NAME] [--seed S] [--scenes N] [--json]`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from foveal.data.sources.scenes import vocabulary
+from foveal.grounding import Example, Turn, example_to_json, read_examples
+from foveal.session import Session
+from nano_measures import Figure, figures
+from nano_questions import examples_about, scene
+from nano_unseen import known_cutouts, unseen_scene
+
+__all__ = ["main"]
+
+_TARGETS = {
+    "roc_box": 0.92,
+    "roc_point": 0.86,
+    "roc_mask": 0.86,
+    "rec_p50": 0.55,
+    "detect_f1_50": 0.45,
+    "absent_accuracy": 0.85,
+    "unparseable": 0.01,
+}
+
+
+def main(
+    model: Annotated[list[str] | None, typer.Option(help="A shipped name or a folder; may be given several times.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other scenes of the same kind.")] = 0,
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object, model → metric → value, and nothing else.")] = False,
+    resume: Annotated[bool, typer.Option(help="Keep the answers of a run that was stopped.")] = False,
+    sprites: Annotated[
+        Path | None, typer.Option(help="A folder of named cut-outs: ask about scenes made of them too (reported as unseen_…).")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where the model runs; a GPU where there is one.")] = None,
+    answers: Annotated[Path, typer.Option(help="Where the answers are kept, one JSON line each.")] = Path("runs/nano"),
+) -> None:
+    """Ask models about held-out scenes and print what share they answer rightly."""
+    results: dict[str, dict[str, Figure]] = {}
+    for name in model or ["ferret-v2-nano"]:
+        session = Session.open(name, device=device)
+        kept = answers / f"{Path(name).name}-{seed}.jsonl"
+        asked = _answered(session, lambda number: examples_about(scene(seed, number)), scenes, kept, resume, name)
+        results[name] = figures(asked)
+        if sprites:
+            results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume)
+    if as_json:
+        print(json.dumps({name: {metric: round(figure.value, 4) for metric, figure in found.items()} for name, found in results.items()}))
+    else:
+        _print(results, seed, scenes)
+
+
+def _unseen(session: Session, folder: Path, seed: int, scenes: int, kept: Path, resume: bool) -> dict[str, Figure]:
+    cutouts = known_cutouts(folder)
+
+    def ask(number: int) -> list[Example]:
+        return examples_about(unseen_scene(cutouts, seed, number), names=vocabulary(), whole=False)
+
+    found = figures(_answered(session, ask, min(scenes, 300), kept, resume, "unseen cut-outs"))
+    return {f"unseen_{metric}": figure for metric, figure in found.items() if metric.startswith(("roc", "rec"))}
+
+
+def _answered(session: Session, ask: Callable[[int], list[Example]], scenes: int, kept: Path, resume: bool, label: str) -> list[Example]:
+    """All questions of scenes 0 … `scenes` - 1 with the model's answers, kept in a file scene by scene."""
+    before = _kept(kept) if resume else []
+    done = [examples for number, examples in enumerate(before) if number < scenes]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.open("w", encoding="utf-8") as lines, _progress() as progress:
+        for examples in done:
+            lines.writelines(_line(example) for example in examples)
+        for number in progress.track(range(len(done), scenes), total=scenes, completed=len(done), description=label):
+            done.append(_answer(session, ask(number)))
+            lines.writelines(_line(example) for example in done[-1])
+            lines.flush()
+    return [example for examples in done for example in examples]
+
+
+def _answer(session: Session, asked: Sequence[Example]) -> list[Example]:
+    """The questions of one scene, answered together; the picture is looked at once, and not kept."""
+    answers = list(session.answer(asked))
+    if refused := next((answer.error for answer in answers if answer.error), None):
+        raise ValueError(f"A question of the benchmark could not be asked: {refused}")
+    return [
+        replace(example, images=(), turns=(*example.turns, Turn("assistant", answer.said))) for example, answer in zip(asked, answers, strict=True)
+    ]
+
+
+def _line(example: Example) -> str:
+    return json.dumps(example_to_json(example), ensure_ascii=False) + "\n"
+
+
+def _kept(path: Path) -> list[list[Example]]:
+    """Answers of an earlier run, by scene; without the last scene, which may not be whole."""
+    if not path.is_file():
+        return []
+    scenes: list[list[Example]] = []
+    for example in _readable(path):
+        if not scenes or scenes[-1][0].facts["scene"] != example.facts["scene"]:
+            scenes.append([])
+        scenes[-1].append(example)
+    return scenes[:-1]
+
+
+def _readable(path: Path) -> Iterator[Example]:
+    """The examples of a file up to a line that was torn when the run was stopped."""
+    try:
+        yield from read_examples(path)
+    except ValueError as error:
+        print(f"Answers are kept up to here: {error}", file=sys.stderr)
+
+
+def _progress() -> Progress:
+    return Progress(console=Console(stderr=True), transient=True)
+
+
+def _print(results: dict[str, dict[str, Figure]], seed: int, scenes: int) -> None:
+    table = Table(title=f"{scenes} held-out scenes, seed {seed}; with 95 % intervals", title_justify="left")
+    for column in ("model", "metric", "value", "interval", "n", "target"):
+        table.add_column(column, justify="left" if column in ("model", "metric") else "right")
+    for name, found in results.items():
+        for metric, figure in found.items():
+            target = _TARGETS.get(metric)
+            wanted = "" if target is None else f"{'≤' if metric == 'unparseable' else '≥'} {target:.0%}"
+            between = "" if figure.low != figure.low else f"{figure.low:.1%} – {figure.high:.1%}"
+            table.add_row(name, metric, f"{figure.value:.1%}", between, str(figure.count), wanted)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

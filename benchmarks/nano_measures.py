@@ -1,0 +1,100 @@
+"""From answered questions to figures, each with how many it rests on and its 95 % interval."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from foveal.evaluate import (
+    Tally,
+    boxes_agree,
+    calibration_error,
+    f1_interval,
+    first_box,
+    interval,
+    is_unparseable,
+    names_object,
+    says_absent,
+    tally_detections,
+)
+from foveal.geometry import Box, bounding_box
+from foveal.grounding import Example, GroundedText
+from nano_questions import size_class
+
+__all__ = ["Figure", "figures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`value` rests on `count` cases; with 95 % confidence the truth lies from `low` to `high`."""
+
+    value: float
+    count: int
+    low: float
+    high: float
+
+
+def figures(answered: Sequence[Example]) -> dict[str, Figure]:
+    """All figures of the benchmark; those of things under 32 px end in `_small`. What was not asked is not there.
+
+    Each example is a question, the model's answer as its second turn, and the true answer as its note.
+    """
+    found: dict[str, Figure] = {}
+    for size, ending in (("large", ""), ("small", "_small")):
+        for form in ("box", "point", "mask"):
+            found[f"roc_{form}{ending}"] = _share(map(_names_it, _of(answered, f"choice_{form}", size)))
+        located = _of(answered, "locate", size)
+        for percent in (50, 75):
+            found[f"rec_p{percent}{ending}"] = _share(_located(located, percent / 100))
+        found[f"detect_f1_50{ending}"] = _detected(_of(answered, "detect"), size)
+    found["absent_accuracy"] = _share(says_absent(_answer(example)) for example in _of(answered, "absent"))
+    found["unparseable"] = _share(is_unparseable(_answer(example)) for example in answered)
+    if scored := _scored(_of(answered, "locate")):
+        found["box_score_calibration_error"] = Figure(calibration_error(*scored), len(scored[0]), float("nan"), float("nan"))
+    return {name: figure for name, figure in found.items() if figure.count}
+
+
+def _of(answered: Iterable[Example], task: str, size: str | None = None) -> list[Example]:
+    return [example for example in answered if example.facts["task"] == task and size in (None, example.facts["size"])]
+
+
+def _answer(example: Example) -> GroundedText:
+    return example.turns[1].said
+
+
+def _share(verdicts: Iterable[bool]) -> Figure:
+    said = list(verdicts)
+    return Figure(sum(said) / max(1, len(said)), len(said), *interval(sum(said), len(said)))
+
+
+def _names_it(example: Example) -> bool:
+    others = example.facts.get("others")
+    return names_object(_answer(example).text, [str(example.facts["name"])], list(others) if isinstance(others, list | tuple) else ())
+
+
+def _located(located: Sequence[Example], threshold: float) -> list[bool]:
+    truth = [bounding_box(example.notes[0].said.regions[0]) for example in located]
+    return boxes_agree([first_box(_answer(example)) for example in located], truth, threshold=threshold)
+
+
+def _detected(asked: Sequence[Example], size: str) -> Figure:
+    tallies = [tally_detections(_named(_answer(example)), _named(example.notes[0].said), counts=_has_size(example, size)) for example in asked]
+    whole = sum(tallies, Tally())
+    return Figure(whole.f1, whole.there, *f1_interval(tallies))
+
+
+def _named(said: GroundedText) -> list[tuple[str, Box]]:
+    return [(said.text[span.start : span.end].strip(), bounding_box(region)) for span in said.spans for region in span.regions]
+
+
+def _has_size(example: Example, size: str) -> Callable[[Box], bool]:
+    width, height = float(str(example.facts["width"])), float(str(example.facts["height"]))
+    return lambda box: size_class((box.x1 - box.x0) * width, (box.y1 - box.y0) * height) == size
+
+
+def _scored(located: Sequence[Example]) -> tuple[list[float], list[bool]] | None:
+    """The scores of the first boxes, and whether each is right at IoU 0.5; None where the model gives no scores."""
+    scored = [
+        (float(span.scores[0]), right)
+        for example, right in zip(located, _located(located, 0.5), strict=True)
+        if (span := next((span for span in _answer(example).spans if span.regions), None)) and span.scores and span.scores[0] is not None
+    ]
+    return ([score for score, _ in scored], [right for _, right in scored]) if scored else None

@@ -1,0 +1,249 @@
+"""The small Ferret-v2 before its first stage, and the questions its stages learn from, over encoder features kept on disk."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from foveal.data.loader import Packed, pack, stack_packed
+from foveal.data.sources.scenes import Drawing, vocabulary
+from foveal.data.sources.scenes.questions import Question, questions
+from foveal.data.sources.scenes.phrases import view_of
+from foveal.data.sources.scenes.words import listed, tied
+from foveal.geometry import Frame
+from foveal.grounding import Example, Picture, Turn
+from foveal.grounding.wordings.ferret import TEMPLATES
+from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models.processing import REGION_MARK, Piece, conversation
+from nano_encoders import CLIP_MEAN, CLIP_STD, OVERVIEW, TILE, TILE_MEAN, TILE_STD, WIDTH, DensePretraining, Views, normalise
+from nano_pictures import PATCH, SIDE, Shard, drawing_of
+from nano_words import name_piece
+
+__all__ = ["Asked", "Layouts", "collate_asked", "collate_layouts", "configuration", "feature_shard", "new_model"]
+
+SCALE = 0.1
+"""Root mean square of an entry of a word's, a patch's and a position's vector as the language model first meets them."""
+CELLS = 48
+
+
+def configuration(tokenizer: PreTrainedTokenizerFast) -> FerretConfig:
+    """Ferret-v2 in small: CLIP's shape sees the overview, DINOv2's the tiles, 128 px each; four layers speak."""
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=4096,
+        initializer_range=0.04,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return FerretConfig(
+        vision_config=OVERVIEW,
+        local_vision_config=TILE,
+        text_config=text,
+        overview_side=SIDE,
+        tile_side=SIDE,
+        select_layer=-1,
+        projector="linear",
+        position_cells=CELLS,
+        sampler_points=64,
+        sampler_anchors=[16, 8],
+        sampler_neighbours=8,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        region_token_id=tokenizer.convert_tokens_to_ids("<region_fea>"),
+        context_length=4096,
+        template="plain_chat",
+    )
+
+
+@torch.no_grad()
+def new_model(tokenizer: PreTrainedTokenizerFast, encoders: DensePretraining, views: Views, seed: int = 0) -> FerretForConditionalGeneration:
+    """The model before any of its stages: pretrained encoders, and words that start where the encoders see the things they name.
+
+    Projectors start as a change of scale, so a patch of a cat begins near the word "cat"; positions start as waves of several
+    lengths along each axis; keys start equal to queries, so that like attends to like from the first step.
+    """
+    torch.manual_seed(seed)
+    model = FerretForConditionalGeneration(configuration(tokenizer))
+    model.overview_tower.backbone.load_state_dict(encoders.overview.state_dict())
+    model.local_tower.backbone.load_state_dict(encoders.tile.state_dict())
+    kinds = measured(encoders, views)
+    for projector, kind in zip((model.projector, model.local_projector), kinds, strict=True):
+        linear = projector[0]
+        linear.weight.copy_(torch.eye(WIDTH) * SCALE / kind.spread)
+        linear.bias.copy_(-kind.mean * SCALE / kind.spread)
+    embedding = model.get_input_embeddings().weight
+    embedding.normal_(0, SCALE)
+    for number, name in enumerate((*vocabulary(), "text")):
+        seen = nn.functional.normalize(kinds[1].names[number] - kinds[1].mean, dim=0) * SCALE * WIDTH**0.5
+        for piece in (name_piece(name), name_piece(name, spaced=False)):
+            embedding[tokenizer.convert_tokens_to_ids(piece)] = seen
+    for table, other in ((model.positions.rows, 0), (model.positions.columns, 1)):
+        table.copy_(waves(CELLS, WIDTH, other) * SCALE)
+    for layer in model.language_model.model.layers:
+        layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
+        for narrow in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            narrow.weight.mul_(0.5)
+    return model
+
+
+def waves(cells: int, width: int, seed: int) -> Tensor:
+    """Smooth positions [cells width] of unit size: sines and cosines of 1/2 to 16 periods, turned at random so that two tables do not collide."""
+    places = (torch.arange(cells) + 0.5) / cells
+    periods = torch.tensor([0.25, 0.5, 1, 2, 4, 8, 16])
+    angles = 2 * math.pi * places[:, None] * periods
+    basis = torch.cat([angles.sin(), angles.cos()], 1) / periods.repeat(2) ** 0.25
+    turned = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(seed)))[0][: basis.shape[1]]
+    table = basis @ turned
+    return table / table.square().mean().sqrt()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an encoder's patches look like: mean [dim], spread over all, and the mean of each name's patches [names dim]."""
+
+    mean: Tensor
+    spread: Tensor
+    names: Tensor
+
+
+def measured(encoders: DensePretraining, views: Views, pictures: int = 600) -> tuple[Kind, Kind]:
+    """The statistics of both encoders' features as the model will take them, over the first pictures."""
+    sums, kinds = [[], []], []
+    for index in range(0, min(pictures, len(views)), 20):
+        rows = [views[number] for number in range(index, index + 20)]
+        overviews = torch.from_numpy(np.stack([row["views"][0] for row in rows]))
+        tiles = torch.from_numpy(np.concatenate([row["views"][1:] for row in rows]))
+        named = [np.stack([row["names"][0] for row in rows]), np.concatenate([row["names"][1:] for row in rows])]
+        for kind, seen in enumerate(encode(encoders, overviews, tiles)):
+            sums[kind].append((seen.flatten(0, 1), torch.from_numpy(named[kind]).flatten()))
+    for parts in sums:
+        seen, named = (torch.cat(column) for column in zip(*parts, strict=True))
+        names = torch.stack([seen[named == number].mean(0) if (named == number).any() else seen.mean(0) for number in range(len(vocabulary()) + 1)])
+        kinds.append(Kind(seen.mean(0), seen.std(), names))
+    return kinds[0], kinds[1]
+
+
+@torch.no_grad()
+def encode(encoders: DensePretraining, overviews: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [n patches dim] as the model's towers take them: the overview's last hidden state, the tiles' with its norm."""
+    seen = encoders.overview(normalise(overviews, CLIP_MEAN, CLIP_STD)).last_hidden_state[:, 1:]
+    return seen, encoders.tile(normalise(tiles, TILE_MEAN, TILE_STD)).last_hidden_state[:, 1:]
+
+
+def feature_shard(encoders: DensePretraining, shard: Shard, path: Path) -> None:
+    """Writes a shard's features, overview and tiles in the order of its views, as float16 [views patches dim]."""
+    done = np.zeros((*shard.names.shape, WIDTH), np.float16)
+    is_overview = np.zeros(len(done), bool)
+    is_overview[shard.first[:-1]] = True
+    for start in range(0, len(done), 256):
+        some = torch.from_numpy(np.asarray(shard.views[start : start + 256]))
+        which = torch.from_numpy(is_overview[start : start + 256])
+        overview, tile = encode(encoders, some[which], some[~which])
+        part = torch.zeros(len(some), *done.shape[1:])
+        part[which], part[~which] = overview, tile
+        done[start : start + 256] = part.numpy()
+    partial_path = path.with_suffix(".part.npy")
+    np.save(partial_path, done)
+    partial_path.rename(path)
+
+
+class Asked(Dataset):
+    """Packed questions about the drawn pictures, with the pictures' kept features. An index is a visit: the same picture is asked anew each time."""
+
+    def __init__(self, shards: Sequence[tuple[Shard, np.ndarray]], processor: FerretProcessor, tasks: Mapping[str, float], count: int, visits: int = 100, seed: int = 0):
+        self.shards, self.processor, self.tasks, self.count, self.seed = shards, processor, tasks, count, seed
+        self.ends = np.cumsum([len(shard.records) for shard, _ in shards])
+        self.visits = visits
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) * self.visits
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        rng = np.random.default_rng([self.seed, index])
+        picture = index % int(self.ends[-1])
+        number = int(np.searchsorted(self.ends, picture, "right"))
+        (shard, features), place = self.shards[number], picture - (int(self.ends[number - 1]) if number else 0)
+        rows, cols = (int(side) for side in shard.grids[place])
+        seen = torch.from_numpy(np.asarray(features[shard.first[place] : shard.first[place + 1]])).float()
+        seen = seen.unflatten(1, (SIDE // PATCH, SIDE // PATCH))
+        drawing = drawing_of(shard.records[place])
+        asked = questions(drawing, rng, self.count, self.tasks)
+        return {"overview": seen[:1], "tiles": seen[1:], "grid": (rows, cols), **self.packed(drawing, asked, rng)}
+
+    def packed(self, drawing: Drawing, asked: Sequence[Question], rng: np.random.Generator) -> dict[str, object]:
+        """The questions' tokens behind one image, and the points of their regions."""
+        height, width = drawing.labels.shape
+        picture = (Picture(width, height, data=b""),)
+        texts, regions = [], []
+        for question in asked:
+            turns = (Turn("user", question.ask), Turn("assistant", question.answer))
+            written, pointed, _ = self.processor.write_example(Example(drawing.id, picture, turns), train=True)
+            texts.append((written.ids, written.labels))
+            regions += pointed
+        shared = len(texts[0][0]) - texts[0][0][::-1].index(self.processor.image_token_id)
+        drawn = [self.processor.draw(region, (width, height), rng) for region in regions]
+        return {"packed": pack(texts, shared), "points": [points for points, _ in drawn], "starts": [starts for _, starts in drawn]}
+
+
+def collate_asked(rows: list[dict], pad: int, blank: tuple[int, int] = (64, 2)) -> dict[str, Tensor]:
+    """Pictures and their packed questions as the model's inputs."""
+    points = [point for row in rows for point in row["points"]]
+    batch = stack_packed([row["packed"] for row in rows], pad)
+    batch |= {
+        "overview_features": torch.cat([row["overview"] for row in rows]),
+        "tile_features": torch.cat([row["tiles"] for row in rows]),
+        "grids": torch.tensor([row["grid"] for row in rows]),
+    }
+    if points:
+        batch["region_points"] = torch.from_numpy(np.stack(points)).float()
+        batch["region_starts"] = torch.tensor([start for row in rows for start in row["starts"]])
+        batch["region_image"] = torch.tensor([number for number, row in enumerate(rows) for _ in row["points"]])
+    return batch
+
+
+class Layouts(Asked):
+    """The same questions in words alone: a list of the things and their boxes in place of the image, a name in place of a region's feature."""
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        rng = np.random.default_rng([self.seed, index])
+        picture = index % int(self.ends[-1])
+        number = int(np.searchsorted(self.ends, picture, "right"))
+        shard, place = self.shards[number][0], picture - (int(self.ends[number - 1]) if number else 0)
+        drawing = drawing_of(shard.records[place])
+        return {"packed": self.worded(drawing, questions(drawing, rng, self.count, self.tasks), rng)}
+
+    def worded(self, drawing: Drawing, asked: Sequence[Question], rng: np.random.Generator) -> Packed:
+        """The questions' tokens behind a list of the drawing's things in random order."""
+        height, width = drawing.labels.shape
+        frame, places, view = Frame.stretch((width, height)), self.processor.places, view_of(drawing)
+        template = TEMPLATES[self.processor.template]
+        listing = listed([tied(view.labels[thing], view.boxes[thing]) for thing in rng.permutation(len(view.boxes))])
+        known = places.encode(listing, frame, feature_slots=False) + "\n"
+        shared = len(self.processor.write([Piece(template.user_opening + known)], []).ids)
+        texts = []
+        for question in asked:
+            ask = places.encode(question.ask, frame, feature_slots=True)
+            for thing in question.things:
+                ask = ask.replace(REGION_MARK, view.labels[thing], 1)
+            answer = places.encode(question.answer, frame, feature_slots=False)
+            written = self.processor.write(conversation(template, [known + ask, answer]), [])
+            texts.append((written.ids, written.labels))
+        return pack(texts, shared)
+
+
+def collate_layouts(rows: list[dict], pad: int) -> dict[str, Tensor]:
+    """Packed texts as the language model's inputs."""
+    return stack_packed([row["packed"] for row in rows], pad)

@@ -1,0 +1,35 @@
+"""How good answers are: measures of words and boxes, each with an interval that says how far its number can be trusted."""
+
+from foveal.evaluate.metrics import (
+    Tally,
+    boxes_agree,
+    calibration_error,
+    f1_interval,
+    first_box,
+    interval,
+    is_unparseable,
+    match_named,
+    names_object,
+    phrases_found,
+    says_absent,
+    spellings,
+    tally_detections,
+    words_found,
+)
+
+__all__ = [
+    "Tally",
+    "boxes_agree",
+    "calibration_error",
+    "f1_interval",
+    "first_box",
+    "interval",
+    "is_unparseable",
+    "match_named",
+    "names_object",
+    "phrases_found",
+    "says_absent",
+    "spellings",
+    "tally_detections",
+    "words_found",
+]

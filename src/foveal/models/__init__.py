@@ -1,0 +1,18 @@
+"""Models that tie words to places, and their processors. Importing this package makes them known to transformers' Auto classes."""
+
+from foveal.models.auto import MODELS
+from foveal.models.base import GroundedModel, GroundedOutput, Sight, scatter_features
+from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models.processing import Processor
+
+__all__ = [
+    "MODELS",
+    "FerretConfig",
+    "FerretForConditionalGeneration",
+    "FerretProcessor",
+    "GroundedModel",
+    "GroundedOutput",
+    "Processor",
+    "Sight",
+    "scatter_features",
+]

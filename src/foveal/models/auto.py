@@ -1,0 +1,19 @@
+"""Names of models to their classes: one dict, known to transformers' Auto classes once this module is imported."""
+
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+
+from foveal.models.base import GroundedModel
+from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models.processing import Processor
+
+__all__ = ["MODELS"]
+
+MODELS: dict[str, tuple[type[PreTrainedConfig], type[GroundedModel], type[Processor]]] = {
+    "ferret": (FerretConfig, FerretForConditionalGeneration, FerretProcessor),
+}
+"""Each model's `model_type`: its configuration, model and processor."""
+
+for _name, (_config, _model, _processor) in MODELS.items():
+    AutoConfig.register(_name, _config, exist_ok=True)
+    AutoModelForImageTextToText.register(_config, _model, exist_ok=True)
+    AutoProcessor.register(_config, _processor, exist_ok=True)

@@ -1,0 +1,165 @@
+"""An image that has been looked at, and everything that can be asked of it."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
+
+from foveal.geometry import Region
+from foveal.grounding import Example, GroundedText, Picture, Turn
+from foveal.grounding.wordings import ferret as wordings
+from foveal.models.base import Sight
+from foveal.session.answers import Answer, Options
+from foveal.session.decoding import Prefix, answers_to, prefill
+from foveal.session.questions import check_question
+
+if TYPE_CHECKING:
+    from foveal.session.session import Session
+
+__all__ = ["Question", "Scene"]
+
+Question = str | GroundedText | Sequence[str | Region | GroundedText]
+"""One question: words, a grounded text, or a list of words and regions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a session keeps of one image: a value that can be held, shared between threads and asked any number of times.
+
+    The image has been encoded; the model's cache of the prompt up to and including the image is filled once, at the first question, and
+    every question starts from it. Regions are fractions of the image. Every verb takes `Options`, whole or by name.
+    """
+
+    session: "Session"
+    picture: Picture
+    sight: Sight
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright image in pixels."""
+        return self.picture.width, self.picture.height
+
+    def ask(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: object) -> Answer:
+        """Ask with words and regions in any order: `scene.ask("What is ", Box(0.1, 0.2, 0.3, 0.4), " for?", max_new_tokens=40)`.
+
+        ValueError for an empty question, or a region that is empty or outside the image.
+        """
+        return self.ask_many([GroundedText.join(*parts)], options, **changes)[0]
+
+    def ask_many(self, questions: Sequence[Question], options: Options | None = None, **changes: object) -> list[Answer]:
+        """Ask many questions in batches of `options.batch`; the answers are those of asking each alone."""
+        return self.reply_many([(Turn("user", _joined(question)),) for question in questions], options, **changes)
+
+    def reply_many(self, conversations: Sequence[Sequence[Turn]], options: Options | None = None, **changes: object) -> list[Answer]:
+        """The model's next turn in each of many conversations about this image."""
+        chosen = replace(options or Options(), **changes)
+        examples = [self._example(turns) for turns in conversations]
+        return [answer for start in range(0, len(examples), chosen.batch) for answer in self._answers(examples[start : start + chosen.batch], chosen)]
+
+    @overload
+    def describe(self, region: Region, options: Options | None = None, **changes: object) -> Answer: ...
+    @overload
+    def describe(self, region: Sequence[Region], options: Options | None = None, **changes: object) -> list[Answer]: ...
+    def describe(self, region: Region | Sequence[Region], options: Options | None = None, **changes: object) -> Answer | list[Answer]:
+        """What a region shows; of many, a list in their order."""
+        if isinstance(region, Sequence):
+            return self.ask_many([wordings.ask_name(one) for one in region], options, **changes)
+        return self.ask(wordings.ask_name(region), options=options, **changes)
+
+    @overload
+    def locate(self, phrase: str, options: Options | None = None, **changes: object) -> Answer: ...
+    @overload
+    def locate(self, phrase: Sequence[str], options: Options | None = None, **changes: object) -> list[Answer]: ...
+    def locate(self, phrase: str | Sequence[str], options: Options | None = None, **changes: object) -> Answer | list[Answer]:
+        """Where what `phrase` names is: its boxes are the answer's regions, none when the model says it is not there."""
+        phrases = [phrase] if isinstance(phrase, str) else list(phrase)
+        if not all(one.strip() for one in phrases):
+            raise ValueError("The phrase to locate is empty; words are wanted.")
+        answers = self.ask_many([wordings.ask_location(one.strip()) for one in phrases], options, **changes)
+        return answers[0] if isinstance(phrase, str) else answers
+
+    def detect(self, options: Options | None = None, **changes: object) -> Answer:
+        """All objects the model sees, each with its name and box, in reading order."""
+        return self.ask(wordings.ask_detection(), options=options, **changes)
+
+    def caption(self, *, grounded: bool = False, options: Options | None = None, **changes: object) -> Answer:
+        """What the image shows; with `grounded`, the things mentioned have their boxes."""
+        question = wordings.ask_caption()
+        return self.ask(wordings.with_coordinates(question) if grounded else question, options=options, **changes)
+
+    def stream(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: object) -> Iterator[str | Answer]:
+        """As `ask`, but yields the words while they are said, and at the end the whole answer.
+
+        The pieces together are the answer's text. A place appears with the answer only; its words do not wait for it. Leaving the loop
+        early ends the generation.
+        """
+        chosen = replace(options or Options(), **changes)
+        return self._pieces(self._example((Turn("user", GroundedText.join(*parts)),)), chosen)
+
+    @cached_property
+    def prefix(self) -> Prefix:
+        """The cached beginning of every prompt about this image."""
+        any_question = self._example((Turn("user", GroundedText("?")),))
+        return prefill(self.session.model, self.session.processor, self.sight, any_question)
+
+    def _example(self, turns: Sequence[Turn]) -> Example:
+        if not turns or turns[-1].role != "user":
+            raise ValueError("A conversation ends with a question; its last turn is not the user's.")
+        for turn in turns:
+            if turn.role == "user":
+                check_question(turn.said)
+        return Example("", (self.picture,), tuple(turns))
+
+    def _answers(self, examples: Sequence[Example], options: Options, **hearing: object) -> list[Answer]:
+        session = self.session
+        return answers_to(examples, session.model, session.processor, self.sight, self.prefix, session.grammar, options, **hearing)
+
+    def _pieces(self, example: Example, options: Options) -> Iterator[str | Answer]:
+        said: queue.Queue[list[int] | Answer | BaseException] = queue.Queue()
+        left = threading.Event()
+
+        def on_token(tokens: list[int]) -> bool:
+            said.put(list(tokens))
+            return not left.is_set()
+
+        def work() -> None:
+            try:
+                said.put(self._answers([example], options, on_token=on_token)[0])
+            except BaseException as error:  # handed over to the thread that listens
+                said.put(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        written = ""
+        try:
+            while not isinstance(heard := said.get(), Answer):
+                if isinstance(heard, BaseException):
+                    raise heard
+                text = self._certain(heard, example)
+                if text.startswith(written) and len(text) > len(written):
+                    yield text[len(written) :]
+                    written = text
+            if rest := heard.text.removeprefix(written):
+                yield rest
+            yield heard
+        finally:
+            left.set()
+            worker.join()
+
+    def _certain(self, tokens: list[int], example: Example) -> str:
+        """The words so far that nothing said later can change: no open bracket, no half character, no blank that a place may swallow."""
+        processor = self.session.processor
+        raw = processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = processor.decode([tokens], [example])[0].text
+        open_bracket = raw.rfind("[")
+        if open_bracket > raw.rfind("]"):
+            text = text[: text.rfind("[")]
+        return text.rstrip().rstrip("\ufffd").rstrip()
+
+
+def _joined(question: Question) -> GroundedText:
+    if isinstance(question, GroundedText):
+        return question
+    return GroundedText(question) if isinstance(question, str) else GroundedText.join(*question)

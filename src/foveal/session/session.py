@@ -1,0 +1,154 @@
+"""A model ready to be asked: opened once, it looks at images and answers examples in batches."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from foveal.data.images import ImageSource, load_image, load_picture
+from foveal.grounding import Example, GroundedText, Picture, Turn
+from foveal.models import GroundedModel, Processor
+from foveal.session.answers import Answer, Options
+from foveal.session.decoding import grammar_of
+from foveal.session.grammar import PlaceGrammar
+from foveal.session.scene import Scene
+from foveal.zoo import list_models, model_path
+
+__all__ = ["Session"]
+
+_WINDOW = 4
+"""How many batches of examples are read ahead, so that questions about one image meet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A model and its processor. `Session.open` makes one from a name; `Session(model, processor)` from parts in hand.
+
+    `look` encodes an image once and returns a `Scene` to ask; `answer` takes examples as they come.
+    """
+
+    model: GroundedModel
+    processor: Processor
+    name: str = ""
+
+    @staticmethod
+    def open(name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> "Session":
+        """Open a model that ships with the package, by name; one in a folder; or one of the hub, as "owner/name".
+
+        Without `device`, a GPU is used where there is one. Without `dtype`, bfloat16 there and float32 on a CPU. Weights are read from
+        safetensors only, and no code of the model's folder is run. ValueError for what cannot be opened.
+        """
+        place = _placed(str(name_or_path))
+        chosen = torch.device(device) if device is not None else _best_device()
+        kind = _dtype(dtype, chosen)
+        try:
+            processor = AutoProcessor.from_pretrained(place)
+            model = AutoModelForImageTextToText.from_pretrained(place, dtype=kind, use_safetensors=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"The model {str(name_or_path)!r} cannot be opened: {_first_line(error)}") from error
+        if not (isinstance(model, GroundedModel) and isinstance(processor, Processor)):
+            raise ValueError(f"The model {str(name_or_path)!r} is a {type(model).__name__}; a model of this library is wanted.")
+        return Session(model.to(chosen).eval(), processor, str(name_or_path))
+
+    def look(self, image: ImageSource) -> Scene:
+        """Encode an image (path, bytes, PIL image or array) once; raises `ImageError` for one that cannot be read."""
+        upright = load_image(image)
+        with torch.no_grad():
+            sight = self.model.encode_images(**self.processor.see([upright]).to(self.model.device))
+        return Scene(self, Picture(*upright.size, pixels=upright), sight)
+
+    def answer(self, examples: Iterable[Example], options: Options | None = None, **changes: object) -> Iterator[Answer]:
+        """One answer to the last question of each example, in their order; answers that an example already holds are not looked at.
+
+        Examples are read a few batches ahead, and those about one picture share its scene. One that cannot be answered (a picture that
+        cannot be read, a region outside it, no question) gets an `Answer` whose `finish_reason` is "error"; the others go on.
+        """
+        chosen = replace(options or Options(), **changes)
+        ahead = _WINDOW * chosen.batch if chosen.batch > 1 else 1
+        waiting = iter(examples)
+        while window := list(itertools.islice(waiting, ahead)):
+            groups: dict[object, list[int]] = {}
+            for index, example in enumerate(window):
+                groups.setdefault(_picture_key(example), []).append(index)
+            found: dict[int, Answer] = {}
+            for indices in groups.values():
+                found.update(zip(indices, self._answer_group([window[index] for index in indices], chosen), strict=True))
+            yield from (found[index] for index in range(len(window)))
+
+    @cached_property
+    def grammar(self) -> PlaceGrammar:
+        """What the model's tokens may spell inside a bracket."""
+        return grammar_of(self.processor)
+
+    def _answer_group(self, examples: Sequence[Example], options: Options) -> list[Answer]:
+        """Answers to examples about one picture."""
+        try:
+            if (count := len(examples[0].images)) != 1:
+                raise ValueError(f"The example {examples[0].id!r} has {count} images; one is wanted.")
+            scene = self.look(load_picture(examples[0].images[0]))
+        except ValueError as error:
+            return [_refused(error)] * len(examples)
+        chunks = (examples[start : start + options.batch] for start in range(0, len(examples), options.batch))
+        return [answer for chunk in chunks for answer in _answer_each(scene, chunk, options)]
+
+
+def _answer_each(scene: Scene, examples: Sequence[Example], options: Options) -> list[Answer]:
+    """All at once; where that is refused, half by half, until what is at fault stands alone. Refusal comes before any generation."""
+    try:
+        return scene.reply_many([_open_turns(example) for example in examples], options)
+    except ValueError as error:
+        if len(examples) == 1:
+            return [_refused(error)]
+    middle = len(examples) // 2
+    return _answer_each(scene, examples[:middle], options) + _answer_each(scene, examples[middle:], options)
+
+
+def _open_turns(example: Example) -> tuple[Turn, ...]:
+    last = max((index for index, turn in enumerate(example.turns) if turn.role == "user"), default=None)
+    if last is None:
+        raise ValueError(f"The example {example.id!r} asks nothing; a turn of the user's is wanted.")
+    return example.turns[: last + 1]
+
+
+def _refused(error: ValueError) -> Answer:
+    return Answer(GroundedText(""), "error", error=str(error))
+
+
+def _picture_key(example: Example) -> object:
+    """What tells two pictures apart: a path, the encoded bytes, or the object in memory; examples without one picture stand alone."""
+    if len(example.images) != 1:
+        return object()
+    picture = example.images[0]
+    return (picture.path, picture.data, None if picture.pixels is None else id(picture.pixels), picture.width, picture.height)
+
+
+def _placed(name: str) -> str:
+    if name in list_models():
+        return str(model_path(name))
+    if Path(name).is_dir():
+        return name
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    shipped = ", ".join(list_models()) or "none yet"
+    raise ValueError(f"There is no model {name!r}; shipped are: {shipped}. A folder, or a hub name like owner/model, is taken too.")
+
+
+def _best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype):
+        raise ValueError(f"There is no number type {dtype!r}; float32, bfloat16 and float16 are taken.")
+    return kind
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,52 @@
+"""What a training run is: a value. A stage of training is a recipe; a variant is derived from it with `dataclasses.replace`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One stage of training: which components learn, how fast, for how long.
+
+    >>> from dataclasses import replace
+    >>> align = Recipe(name="align", learn={"projector": 1e-3}, steps=100, batch=8)
+    >>> replace(align, name="align-longer", steps=400).warmup
+    0.03
+    """
+
+    name: str
+    """What the run is called; its folder carries this name."""
+    learn: Mapping[str, float]
+    """Learning rate of each component that learns, by the name of its module; a component not named is frozen."""
+    steps: int
+    """How many updates."""
+    batch: int
+    """Examples per update."""
+    warmup: float = 0.03
+    """Share of the steps in which the learning rate rises from nothing."""
+    weight_decay: float = 0.0
+    """Decay of matrices; biases and norms are never decayed."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates of its two moments."""
+    schedule: str = "cosine"
+    """Course of the learning rate after the warm-up, by transformers' name: cosine, linear, constant_with_warmup …"""
+    bf16: bool = False
+    """Whether matrix products run in bfloat16 (weights stay float32)."""
+    workers: int = 1
+    """Processes that prepare batches beside the training."""
+    save_every: int = 200
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seeds the order of examples and everything drawn in training."""
+    options: Mapping[str, object] = field(default_factory=dict)
+    """Further arguments of transformers' TrainingArguments, by their names there."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1:
+            raise ValueError(f"recipe {self.name!r} has {self.steps} steps of {self.batch} examples; both must be at least 1")
+        if not self.learn:
+            raise ValueError(f"recipe {self.name!r} names no component that learns")
