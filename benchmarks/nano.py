@@ -46,13 +46,16 @@ def main(
 ) -> None:
     """Ask models about held-out scenes and print what share they answer rightly."""
     results: dict[str, dict[str, Figure]] = {}
-    for name in model or ["ferret-v2-nano"]:
-        session = Session.open(name, device=device)
-        kept = answers / f"{Path(name).name}-{seed}.jsonl"
-        asked = _answered(session, lambda number: examples_about(scene(seed, number)), scenes, kept, resume, name)
-        results[name] = figures(asked)
-        if sprites:
-            results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume)
+    try:
+        for name in model or ["ferret-v2-nano"]:
+            session = Session.open(name, device=device)
+            kept = answers / f"{Path(name).name}-{seed}.jsonl"
+            results[name] = figures(_answered(session, lambda number: examples_about(scene(seed, number)), scenes, kept, resume, name))
+            if sprites:
+                results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from error
     if as_json:
         print(json.dumps({name: {metric: round(figure.value, 4) for metric, figure in found.items()} for name, found in results.items()}))
     else:

@@ -6,11 +6,12 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 
 import torch
-from plain_sampler import plain_regions
 
 from foveal.vision import VisualSampler
+from plain_sampler import plain_regions
 
 __all__ = ["main", "measure"]
 
@@ -18,19 +19,21 @@ DIM, WIDTH = 1024, 4096
 """Widths of CLIP ViT-L and of a language model of seven billion parameters."""
 
 
-def measure(kind: str, regions: int, side: int) -> dict[str, float]:
-    """One forward over random boxes of a 640 x 480 image: CPU and wall seconds (best of two after one to warm up), peak memory in GB."""
+def measure(kind: str, regions: int, side: int, repeats: int) -> dict[str, float]:
+    """A forward over random boxes of a 640 x 480 image: CPU and wall seconds (best of `repeats`, warmed up on one region), peak memory in GB."""
     torch.manual_seed(0)
     sampler = VisualSampler(DIM, WIDTH).eval()
     maps, points = [torch.randn(DIM, side, side)], random_boxes(regions, sampler.points)
     image, starts = torch.zeros(regions, dtype=torch.long), torch.zeros(regions, 2, dtype=torch.long)
+    run = partial(plain_regions, sampler) if kind == "plain" else sampler
     spent = []
     with torch.inference_mode():
-        for _ in range(3):
+        run(maps, points[:1], image[:1], starts[:1])
+        for _ in range(repeats):
             cpu, wall = time.process_time(), time.perf_counter()
-            found = plain_regions(sampler, maps, points, image, starts) if kind == "plain" else sampler(maps, points, image, starts)
+            found = run(maps, points, image, starts)
             spent.append((time.process_time() - cpu, time.perf_counter() - wall))
-    cpu, wall = map(min, zip(*spent[1:], strict=True))
+    cpu, wall = map(min, zip(*spent, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"cpu": cpu, "wall": wall, "peak": peak, "checksum": float(found.double().square().mean())}
 
@@ -48,22 +51,23 @@ def main() -> None:
     parser.add_argument("--one", nargs=3, metavar=("KIND", "REGIONS", "SIDE"), help="measure one cell of the table and print it as JSON")
     parser.add_argument("--regions", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--sides", type=int, nargs="+", default=[24, 48])
+    parser.add_argument("--repeats", type=int, default=2)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(given.one[0], int(given.one[1]), int(given.one[2]))))
+        print(json.dumps(measure(given.one[0], int(given.one[1]), int(given.one[2]), given.repeats)))
         return
     print(f"dim {DIM}, width {WIDTH}, 512 -> 128 -> 32 points, 24 neighbours, float32, {torch.get_num_threads()} threads")
     print("| regions | map | plain CPU s | foveal CPU s | ratio | plain peak GB | foveal peak GB |\n|---|---|---|---|---|---|---|")
     for side in given.sides:
         for regions in given.regions:
-            plain, ours = (_in_a_process(kind, regions, side) for kind in ("plain", "foveal"))
+            plain, ours = (_in_a_process(kind, regions, side, given.repeats) for kind in ("plain", "foveal"))
             assert abs(plain["checksum"] / ours["checksum"] - 1) < 1e-2, "the two samplers disagree"
             row = (f"{plain['cpu']:.3f}", f"{ours['cpu']:.3f}", f"{plain['cpu'] / ours['cpu']:.1f}", f"{plain['peak']:.2f}", f"{ours['peak']:.2f}")
             print(f"| {regions} | {side}x{side} | {' | '.join(row)} |", flush=True)
 
 
-def _in_a_process(kind: str, regions: int, side: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", kind, str(regions), str(side)]
+def _in_a_process(kind: str, regions: int, side: int, repeats: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one", kind, str(regions), str(side), "--repeats", str(repeats)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 

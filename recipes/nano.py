@@ -1,1 +1,183 @@
-"""The small model that ships, from nothing to checkpoint: encoders, language model, then Ferret-v2's three stages."""
+"""ferret-v2-nano, the small model that ships, from nothing to checkpoint: encoders, language model, then Ferret-v2's three stages.
+
+    python recipes/nano.py                      # every phase in turn; one that is done is not done again, one that was stopped goes on
+    python recipes/nano.py --phases align,dense # only these
+    python recipes/nano.py --longer 4           # four times the steps, where a GPU is at hand
+
+What it reached stands in docs/log.md, with dates and commits.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
+
+from foveal.data.sources.scenes import COLOURS, vocabulary
+from foveal.data.sources.scenes.questions import DEFAULT_TASKS
+from foveal.models.ferret import FerretForConditionalGeneration, FerretProcessor
+from foveal.train import Recipe, train
+from nano_encoders import DensePretraining, Views, collate
+from nano_pictures import SHARD, build, open_shards
+from nano_stages import Asked, Layouts, collate_asked, collate_layouts, feature_shard, new_model
+from nano_words import build_tokenizer, corpus, pieces_of
+
+__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WHOLE", "Run", "main"]
+
+PICTURES = 24_000
+ENCODERS = Recipe(
+    name="encoders",
+    learn=dict.fromkeys(("overview", "tile", "words", "colours", "edges"), 1.5e-3),
+    steps=2400,
+    batch=32,
+    weight_decay=0.02,
+    betas=(0.9, 0.98),
+    clip=5.0,
+)
+"""Both encoders on the patches near things, which are a third of a view and nearly all there is to learn."""
+EDGES = replace(ENCODERS, name="encoders-whole", learn=dict.fromkeys(ENCODERS.learn, 2e-4), steps=60, batch=24)
+"""The same on whole views, as they will be looked at."""
+LANGUAGE = Recipe(name="language", learn={"language_model": 1e-3}, steps=220, batch=32, bf16=True, betas=(0.9, 0.98), weight_decay=0.01)
+"""The language model alone on listed things: to find a name in what it has read, and to say the place that stands there."""
+ALIGN = replace(LANGUAGE, name="align", learn={"projector": 1e-3}, steps=60)
+"""Stage I: captions; the overview alone; only its projector learns (arXiv 2404.07973, 3.3)."""
+DENSE = replace(ALIGN, name="dense", learn=dict.fromkeys(("projector", "local_projector", "sampler", "positions"), 1e-3), steps=200, batch=16)
+"""Stage II: dense referring and dense detection at high resolution; projectors and sampler learn."""
+INSTRUCT = replace(DENSE, name="instruct", learn={**DENSE.learn, "language_model": 1e-3}, steps=3000)
+"""Stage III over kept features: all tasks; the language model learns too."""
+WHOLE = replace(INSTRUCT, name="whole", learn={**dict.fromkeys(INSTRUCT.learn, 1e-4), "overview_tower": 2e-5, "local_tower": 2e-5}, steps=300)
+"""The end of stage III: everything learns, the encoders at a fifth of the rate."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training under way: where its files lie, and how many times the steps of the recipe it takes."""
+
+    folder: Path
+    longer: float = 1.0
+
+    def at_length(self, recipe: Recipe) -> Recipe:
+        return replace(recipe, steps=max(1, round(recipe.steps * self.longer)))
+
+    def model(self, name: str) -> tuple[FerretForConditionalGeneration, FerretProcessor]:
+        path = self.folder / f"{name}-model"
+        return FerretForConditionalGeneration.from_pretrained(path), FerretProcessor.from_pretrained(path)
+
+    def keep(self, name: str, model: FerretForConditionalGeneration, processor: FerretProcessor) -> None:
+        model.save_pretrained(self.folder / f"{name}-model")
+        processor.save_pretrained(self.folder / f"{name}-model")
+
+    def encoders(self, name: str | None) -> DensePretraining:
+        encoders = DensePretraining(len(vocabulary()), len(COLOURS))
+        if name is not None:
+            encoders.load_state_dict(load_file(self.folder / f"{name}.safetensors"))
+        return encoders
+
+    def features(self) -> list:
+        shards = open_shards(self.folder / "pictures")
+        return [(shard, np.load(self.folder / "features" / f"{number:04d}.npy", mmap_mode="r")) for number, shard in enumerate(shards)]
+
+
+def draw(run: Run) -> None:
+    """Draws the pictures that everything learns from."""
+    for _ in track(build(run.folder / "pictures", PICTURES), total=PICTURES // SHARD, description="drawing"):
+        pass
+
+
+def pretrain(run: Run, recipe: Recipe, before: str | None, patches: int) -> None:
+    """Trains the encoders to name the thing under a patch, its colour and its edges."""
+    torch.manual_seed(recipe.seed)
+    encoders = run.encoders(before)
+    train(run.at_length(recipe), encoders, Views(run.folder / "pictures"), partial(collate, patches=patches), run.folder / recipe.name)
+    save_file({name: value.contiguous() for name, value in encoders.state_dict().items()}, run.folder / f"{recipe.name}.safetensors")
+
+
+def speak(run: Run) -> None:
+    """Makes the tokenizer and the model, and trains its language model alone."""
+    tokenizer: PreTrainedTokenizerFast = build_tokenizer(pieces_of(corpus()))
+    model = new_model(tokenizer, run.encoders(EDGES.name).eval(), Views(run.folder / "pictures"))
+    processor = FerretProcessor.from_config(model.config, tokenizer)
+    tasks = {task: share for task, share in DEFAULT_TASKS.items() if task.endswith("_box") or task in WORDS_ALONE}
+    shards = [(shard, None) for shard in open_shards(run.folder / "pictures")]
+    pad = partial(collate_layouts, pad=tokenizer.pad_token_id)
+    train(run.at_length(LANGUAGE), model, Layouts(shards, processor, tasks, 6), pad, run.folder / LANGUAGE.name)
+    run.keep(LANGUAGE.name, model, processor)
+
+
+def look(run: Run) -> None:
+    """Keeps the encoders' features of all pictures: the stages in which encoders are frozen read them instead of looking again."""
+    (run.folder / "features").mkdir(exist_ok=True)
+    encoders = run.encoders(EDGES.name).eval()
+    for number, shard in enumerate(track(open_shards(run.folder / "pictures"), description="looking")):
+        if not (path := run.folder / "features" / f"{number:04d}.npy").exists():
+            feature_shard(encoders, shard, path)
+
+
+def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], count: int) -> None:
+    """One of the paper's stages on kept features; the first sees the overview alone."""
+    model, processor = run.model(before)
+    tiles = recipe.name != ALIGN.name
+    asked = FerretProcessor.from_config(model.config, processor.tokenizer, **({} if tiles else {"grids": []}))
+    examples = Asked(run.features(), asked, tasks, count, seed=len(recipe.name))
+    train(run.at_length(recipe), model, examples, partial(collate_asked, pad=processor.tokenizer.pad_token_id, tiles=tiles), run.folder / recipe.name)
+    run.keep(recipe.name, model, processor)
+
+
+def finish(run: Run) -> None:
+    """The end of the last stage, with encoders that learn too and look at the pictures themselves."""
+    model, processor = run.model(INSTRUCT.name)
+    examples = Asked([(shard, None) for shard in open_shards(run.folder / "pictures")], processor, TASKS, 8, seed=5)
+    train(run.at_length(WHOLE), model, examples, partial(collate_asked, pad=processor.tokenizer.pad_token_id), run.folder / WHOLE.name)
+    run.keep(WHOLE.name, model, processor)
+
+
+def ship(run: Run) -> None:
+    """Writes the finished model as it ships: bfloat16, with its processor."""
+    model, processor = run.model(WHOLE.name)
+    model.to(torch.bfloat16).save_pretrained(run.folder / "ferret-v2-nano")
+    processor.save_pretrained(run.folder / "ferret-v2-nano")
+
+
+WORDS_ALONE = ("locate", "ground", "absent", "detect", "count", "present", "refer", "locate_all")
+TASKS = {**DEFAULT_TASKS, "locate": 0.35, "ground": 0.1}
+
+PHASES: Mapping[str, Callable[[Run], None]] = {
+    "draw": draw,
+    "encoders": partial(pretrain, recipe=ENCODERS, before=None, patches=24),
+    "encoders-whole": partial(pretrain, recipe=EDGES, before=ENCODERS.name, patches=64),
+    "language": speak,
+    "features": look,
+    "align": partial(stage, recipe=ALIGN, before=LANGUAGE.name, tasks={"caption": 1.0}, count=2),
+    "dense": partial(stage, recipe=DENSE, before=ALIGN.name, tasks={"detect": 0.5, "refer": 0.5}, count=3),
+    "instruct": partial(stage, recipe=INSTRUCT, before=DENSE.name, tasks=TASKS, count=8),
+    "whole": finish,
+    "ship": ship,
+}
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="Where pictures, features and checkpoints are kept.")] = Path("runs/nano"),
+    phases: Annotated[str, typer.Option(help="Comma-separated names of phases, in order.")] = ",".join(PHASES),
+    longer: Annotated[float, typer.Option(min=0.001, help="Times the steps of each phase.")] = 1.0,
+) -> None:
+    """Train the small model that ships, phase by phase."""
+    names = phases.split(",")
+    if unknown := sorted(set(names) - set(PHASES)):
+        raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(PHASES)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(folder, longer)
+    for name in names:
+        if not (done := folder / f"{name}.done").exists():
+            PHASES[name](run)
+            done.touch()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -15,12 +15,19 @@ from nano_pictures import PATCH, SIDE, Shard, open_shards
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "OVERVIEW", "TILE", "TILE_MEAN", "TILE_STD", "WIDTH", "DensePretraining", "Views", "collate", "normalise"]
 
-WIDTH, HEAT = 192, 16.0
+WIDTH, HEAT, EDGES = 192, 16.0, 3.0
 OVERVIEW = CLIPVisionConfig(
     hidden_size=WIDTH, intermediate_size=384, num_hidden_layers=4, num_attention_heads=6, image_size=SIDE, patch_size=PATCH, projection_dim=WIDTH
 )
 TILE = Dinov2Config(
-    hidden_size=WIDTH, mlp_ratio=2, num_hidden_layers=6, num_attention_heads=6, image_size=SIDE, patch_size=PATCH, layerscale_value=1.0, drop_path_rate=0.0
+    hidden_size=WIDTH,
+    mlp_ratio=2,
+    num_hidden_layers=6,
+    num_attention_heads=6,
+    image_size=SIDE,
+    patch_size=PATCH,
+    layerscale_value=1.0,
+    drop_path_rate=0.0,
 )
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 TILE_MEAN, TILE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -58,7 +65,7 @@ class DensePretraining(nn.Module):
             loss = loss + (functional.cross_entropy(logits.mT, truth, reduction="none") * weight).sum() / weight.sum()
             error = functional.smooth_l1_loss(self.edges[kind](seen), boxes, reduction="none", beta=0.2)[shown]
             size = (boxes[..., :2] + boxes[..., 2:])[shown].amin(-1, keepdim=True).clamp(min=0.5)
-            loss = loss + 0.5 * (error / size.sqrt()).mean()
+            loss = loss + EDGES * (error / size.sqrt()).mean()
             loss = loss + 0.5 * functional.cross_entropy(self.colours(seen).mT, colours[chosen].long(), ignore_index=-1)
             right |= {f"named_{kind}": (logits.argmax(-1) == truth)[shown].float().mean(), f"edges_{kind}": error.mean()}
         return {"loss": loss, **right}

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from foveal.data.loader import Packed, pack, stack_packed
 from foveal.data.sources.scenes import Drawing, vocabulary
-from foveal.data.sources.scenes.questions import Question, questions
 from foveal.data.sources.scenes.phrases import view_of
+from foveal.data.sources.scenes.questions import Question, questions
 from foveal.data.sources.scenes.words import listed, tied
 from foveal.geometry import Frame
 from foveal.grounding import Example, Picture, Turn
@@ -161,9 +160,20 @@ def feature_shard(encoders: DensePretraining, shard: Shard, path: Path) -> None:
 
 
 class Asked(Dataset):
-    """Packed questions about the drawn pictures, with the pictures' kept features. An index is a visit: the same picture is asked anew each time."""
+    """Packed questions about the drawn pictures, with the features kept of them, or with their pixels where none are (None).
 
-    def __init__(self, shards: Sequence[tuple[Shard, np.ndarray]], processor: FerretProcessor, tasks: Mapping[str, float], count: int, visits: int = 100, seed: int = 0):
+    An index is a visit: the same picture is asked anew each time.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[tuple[Shard, np.ndarray | None]],
+        processor: FerretProcessor,
+        tasks: Mapping[str, float],
+        count: int,
+        visits: int = 100,
+        seed: int = 0,
+    ) -> None:
         self.shards, self.processor, self.tasks, self.count, self.seed = shards, processor, tasks, count, seed
         self.ends = np.cumsum([len(shard.records) for shard, _ in shards])
         self.visits = visits
@@ -177,11 +187,16 @@ class Asked(Dataset):
         number = int(np.searchsorted(self.ends, picture, "right"))
         (shard, features), place = self.shards[number], picture - (int(self.ends[number - 1]) if number else 0)
         rows, cols = (int(side) for side in shard.grids[place])
-        seen = torch.from_numpy(np.asarray(features[shard.first[place] : shard.first[place + 1]])).float()
-        seen = seen.unflatten(1, (SIDE // PATCH, SIDE // PATCH))
+        views = slice(*shard.first[place : place + 2])
+        if features is None:
+            pixels = torch.from_numpy(shard.views[views])
+            seen = {"pixel_values": normalise(pixels[:1], CLIP_MEAN, CLIP_STD), "tile_values": normalise(pixels[1:], TILE_MEAN, TILE_STD)}
+        else:
+            kept = torch.from_numpy(features[views].astype(np.float32)).unflatten(1, (SIDE // PATCH, SIDE // PATCH))
+            seen = {"overview_features": kept[:1], "tile_features": kept[1:]}
         drawing = drawing_of(shard.records[place])
         asked = questions(drawing, rng, self.count, self.tasks)
-        return {"overview": seen[:1], "tiles": seen[1:], "grid": (rows, cols), **self.packed(drawing, asked, rng)}
+        return {"seen": seen, "grid": (rows, cols), **self.packed(drawing, asked, rng)}
 
     def packed(self, drawing: Drawing, asked: Sequence[Question], rng: np.random.Generator) -> dict[str, object]:
         """The questions' tokens behind one image, and the points of their regions."""
@@ -198,15 +213,13 @@ class Asked(Dataset):
         return {"packed": pack(texts, shared), "points": [points for points, _ in drawn], "starts": [starts for _, starts in drawn]}
 
 
-def collate_asked(rows: list[dict], pad: int, blank: tuple[int, int] = (64, 2)) -> dict[str, Tensor]:
-    """Pictures and their packed questions as the model's inputs."""
+def collate_asked(rows: list[dict], pad: int, *, tiles: bool = True) -> dict[str, Tensor]:
+    """Pictures and their packed questions as the model's inputs; without `tiles`, as the first stage sees them, the overview alone."""
     points = [point for row in rows for point in row["points"]]
     batch = stack_packed([row["packed"] for row in rows], pad)
-    batch |= {
-        "overview_features": torch.cat([row["overview"] for row in rows]),
-        "tile_features": torch.cat([row["tiles"] for row in rows]),
-        "grids": torch.tensor([row["grid"] for row in rows]),
-    }
+    batch |= {name: torch.cat([row["seen"][name] for row in rows]) for name in rows[0]["seen"] if tiles or not name.startswith("tile")}
+    if tiles:
+        batch["grids"] = torch.tensor([row["grid"] for row in rows])
     if points:
         batch["region_points"] = torch.from_numpy(np.stack(points)).float()
         batch["region_starts"] = torch.tensor([start for row in rows for start in row["starts"]])

@@ -184,4 +184,4 @@ def test_what_cannot_be_drawn_is_refused_in_one_sentence(wrong, wanted: str) -> 
 def test_what_is_shipped_is_small_and_carries_its_licences() -> None:
     folder = Path(ASSETS)
     assert (folder / "cutouts.webp").stat().st_size + (folder / "cutouts.json").stat().st_size < 3_000_000
-    assert {"NOTICE.txt", "LICENSE-NotoColorEmoji.txt", "LICENSE-DejaVu.txt", *FONTS} <= {path.name for path in folder.iterdir()}
+    assert {"NOTICE.txt", "LICENCE.NotoColorEmoji.txt", "LICENCE.DejaVu.txt", "LICENCE.Arev.txt", *FONTS} <= {path.name for path in folder.iterdir()}

@@ -16,7 +16,7 @@ def test_features_fill_their_places_row_by_row():
 
 
 def test_a_miscount_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match="2 region placeholders .* 1 region features"):
+    with pytest.raises(ValueError, match=r"2 region placeholders .* 1 region features"):
         scatter_features(torch.zeros(1, 2, 3), torch.tensor([[True, True]]), torch.zeros(1, 3), "region")
 
 

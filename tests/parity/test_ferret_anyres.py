@@ -60,7 +60,9 @@ def test_an_image_that_keeps_its_shape_lies_where_recorded(parity: Path, index: 
         assert [first.dx, first.dy, first.dx + first.sx, first.dy + first.sy] == row["keep_aspect"]["pasted_x0y0x1y1"]
         kept = kept_cells(tuple(row["size"]), plan.rows * tile // 14, plan.cols * tile // 14)
         ranges = [row["keep_aspect"][name] for name in ("token_rows_kept", "token_cols_kept")]
-        assert [[part.start, part.stop - 1] for part in kept] == ranges
+        # Of an image much thinner than a cell nothing is kept, which is recorded as no ranges.
+        found = [[part.start, part.stop - 1] for part in kept]
+        assert ranges == (found if all(first <= last for first, last in found) else [None, None])
 
 
 def test_tiles_have_the_recorded_pixels(tiles: tuple[dict, dict[str, Tensor]]) -> None:

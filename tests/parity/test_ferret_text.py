@@ -13,8 +13,7 @@ import pytest
 from foveal.data.sources.ferret import ferret_items
 from foveal.geometry import Box, Frame, Mask, Point, Region, encode_mask, mask_from_coco, rasterise
 from foveal.grounding import Example, GroundedText, region_limits
-from foveal.grounding.formats import BracketFormat
-from foveal.grounding.formats.bracket import bins_to_pixels
+from foveal.grounding.formats import BracketFormat, bins_to_pixels
 from foveal.grounding.wordings import Template, header_template, plain_template, render, two_separator_template
 from foveal.grounding.wordings.ferret import TEMPLATES, ask_choice, gemma_template, instruct_template
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from foveal.vision import Projector
 
@@ -16,7 +15,6 @@ def test_two_layers_have_an_exact_gelu_between() -> None:
     projector, features = Projector("mlp2x_gelu", 4, 3), torch.randn(5, 4)
     inner = projector[0](features)
     assert torch.allclose(projector(features), projector[2](inner * 0.5 * (1 + torch.erf(inner / 2**0.5))), atol=1e-6)
-    assert torch.equal(Projector("linear", 3, 3)(inner).shape and F.gelu(inner), projector[1](inner))
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:

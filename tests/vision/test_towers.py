@@ -65,7 +65,7 @@ def test_any_sides_that_the_patch_divides_make_a_map(kind: str) -> None:
     encoder = tower(CONFIGS[kind])
     assert encoder(torch.randn(2, 3, 42, 42)).shape == (2, 6, 6, 8)
     assert encoder(torch.randn(1, 3, 14, 35)).shape == (1, 2, 5, 8)
-    with pytest.raises(ValueError, match="30 x 28 pixels .* 7 pixels"):
+    with pytest.raises(ValueError, match=r"30 x 28 pixels .* 7 pixels"):
         encoder(torch.randn(1, 3, 28, 30))
 
 
@@ -74,9 +74,10 @@ def test_checkpointing_changes_no_gradient(kind: str) -> None:
     views, gradients = torch.randn(1, 3, 28, 28), []
     for saved in (False, True):
         encoder = tower(CONFIGS[kind], gradient_checkpointing=saved).train()
-        encoder(views).square().sum().backward()
-        gradients.append(encoder.backbone.embeddings.get_parameter(next(iter(dict(encoder.backbone.embeddings.named_parameters())))).grad)
-    assert torch.allclose(*gradients, atol=1e-5)
+        learned = [weight for name, weight in encoder.named_parameters() if ".encoder.layer" in name and ".2." not in name]
+        gradients.append(torch.autograd.grad(encoder(views).square().sum(), learned))
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert torch.allclose(plain, recomputed, rtol=1e-4, atol=1e-4)
 
 
 def test_it_knows_its_width_and_its_patch() -> None:
@@ -87,5 +88,5 @@ def test_it_knows_its_width_and_its_patch() -> None:
 def test_what_no_tower_wraps_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'bert'"):
         build_backbone(BertConfig())
-    with pytest.raises(ValueError, match="hidden state 4 .* 3 blocks"):
+    with pytest.raises(ValueError, match=r"hidden state 4 .* 3 blocks"):
         tower(CONFIGS["clip"], 4)

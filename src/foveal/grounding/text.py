@@ -112,7 +112,6 @@ def tie_words(places: Iterable[tuple[str, Region, float | None]], rest: str) -> 
         found[-1][2].append(region)
         found[-1][3].append(score)
     spans = [
-        Span(first, last, tuple(regions), () if all(score is None for score in scores) else tuple(scores))
-        for first, last, regions, scores in found
+        Span(first, last, tuple(regions), () if all(score is None for score in scores) else tuple(scores)) for first, last, regions, scores in found
     ]
     return GroundedText("".join(pieces) + rest, tuple(spans))

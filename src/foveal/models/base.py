@@ -90,9 +90,7 @@ def positions_of(attention_mask: Int[Tensor, "batch total"] | Bool[Tensor, "batc
     return positions.clamp(min=0)[:, -length:]
 
 
-def padding_to_left(
-    attention_mask: Int[Tensor, "batch total"] | Bool[Tensor, "batch total"], start: int
-) -> Int[Tensor, "batch total"] | None:
+def padding_to_left(attention_mask: Int[Tensor, "batch total"] | Bool[Tensor, "batch total"], start: int) -> Int[Tensor, "batch total"] | None:
     """For each row the order of columns that moves padding on the right, from column `start` on, to the left; None if there is none."""
     mask = attention_mask.bool()
     if bool(mask[:, -1].all()):

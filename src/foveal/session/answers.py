@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foveal.geometry import Region
-from foveal.grounding import GroundedText
+from foveal.grounding import GroundedText, Span
 
 __all__ = ["Answer", "Options"]
 
@@ -56,6 +56,11 @@ class Answer:
     def text(self) -> str:
         """The words alone."""
         return self.said.text
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The stretches of the text that have places, or are said to have none."""
+        return self.said.spans
 
     @property
     def regions(self) -> tuple[Region, ...]:

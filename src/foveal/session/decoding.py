@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import Cache, DynamicCache, GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
 from foveal.grounding import Example
 from foveal.models.base import GroundedModel, Sight
@@ -70,7 +70,7 @@ def answers_to(
             **batch,
             sight=sight,
             past_key_values=prefix.for_rows(len(questions)),
-            generation_config=_generation_config(processor, ends, options),
+            **_generation(processor, ends, options),
             logits_processor=LogitsProcessorList([Steer(steering)]),
             stopping_criteria=StoppingCriteriaList([Follow(steering)]),
         )
@@ -96,12 +96,13 @@ def grammar_of(processor: Processor) -> PlaceGrammar:
     return PlaceGrammar(spellings, digits=len(str(getattr(processor, "bins", 1000) - 1)))
 
 
-def _generation_config(processor: Processor, ends: Sequence[int], options: Options) -> GenerationConfig:
+def _generation(processor: Processor, ends: Sequence[int], options: Options) -> dict[str, Any]:
     pad = processor.tokenizer.pad_token_id
     drawing = {"do_sample": True, "temperature": options.temperature, "top_k": 0, "top_p": 1.0} if options.temperature > 0 else {"do_sample": False}
-    return GenerationConfig(
-        max_new_tokens=options.max_new_tokens,
-        eos_token_id=list(ends) or None,
-        pad_token_id=pad if pad is not None else (ends[0] if ends else 0),
+    return {
+        "max_new_tokens": options.max_new_tokens,
+        "eos_token_id": list(ends) or None,
+        "pad_token_id": pad if pad is not None else (ends[0] if ends else 0),
+        "num_beams": 1,
         **drawing,
-    )
+    }

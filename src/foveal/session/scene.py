@@ -41,6 +41,9 @@ class Scene:
         """(width, height) of the upright image in pixels."""
         return self.picture.width, self.picture.height
 
+    def __repr__(self) -> str:
+        return f"Scene({self.session!r}, {self.size[0]}x{self.size[1]})"
+
     def ask(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: object) -> Answer:
         """Ask with words and regions in any order: `scene.ask("What is ", Box(0.1, 0.2, 0.3, 0.4), " for?", max_new_tokens=40)`.
 

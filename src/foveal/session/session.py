@@ -35,6 +35,9 @@ class Session:
     processor: Processor
     name: str = ""
 
+    def __repr__(self) -> str:
+        return f"Session({self.name or type(self.model).__name__!r})"
+
     @staticmethod
     def open(name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> "Session":
         """Open a model that ships with the package, by name; one in a folder; or one of the hub, as "owner/name".

@@ -1,7 +1,5 @@
 """From the width of vision features to the width of the language model."""
 
-from typing import Literal
-
 from torch import nn
 
 __all__ = ["Projector"]
@@ -17,7 +15,7 @@ class Projector(nn.Sequential):
     torch.Size([2, 3, 3, 6])
     """
 
-    def __init__(self, kind: Literal["linear", "mlp2x_gelu"], dim: int, width: int) -> None:
+    def __init__(self, kind: str, dim: int, width: int) -> None:
         match kind:
             case "linear":
                 super().__init__(nn.Linear(dim, width))

@@ -94,7 +94,7 @@ def cut(image: Image.Image, plan: TilePlan) -> tuple[UInt8[np.ndarray, "side sid
     if image.mode != "RGB" or image.size != plan.overview.image_size:
         raise ValueError(f"an image of mode {image.mode} and size {image.size} was given to a plan for RGB of {plan.overview.image_size}")
     side = plan.overview.canvas_size[0]
-    overview = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+    overview = np.array(image.resize((side, side), Image.Resampling.BICUBIC))
     if not plan.tiles:
         return overview, np.empty((0, side, side, 3), np.uint8)
     first = plan.tiles[0]
@@ -104,7 +104,7 @@ def cut(image: Image.Image, plan: TilePlan) -> tuple[UInt8[np.ndarray, "side sid
     if canvas.size != (plan.cols * side, plan.rows * side):
         inner, canvas = canvas, Image.new("RGB", (plan.cols * side, plan.rows * side))
         canvas.paste(inner, (round(first.dx), round(first.dy)))
-    return overview, np.asarray(canvas).reshape(plan.rows, side, plan.cols, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    return overview, np.array(canvas).reshape(plan.rows, side, plan.cols, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
 
 
 def normalise(views: UInt8[np.ndarray, "views height width 3"], mean: Sequence[float], std: Sequence[float]) -> Float[Tensor, "views 3 height width"]:

@@ -2,6 +2,7 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     CLIPVisionModel,
     Dinov2Model,
@@ -37,29 +38,27 @@ def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:
 class VisionTower(nn.Module):
     """A map of patch features of every view. `select_layer` is an index into the hidden states: 0 before the first block, -1 after the last.
 
-    -2, before the last block and without a final norm, is CLIP's layer in Ferret; `normed` puts the encoder's final norm behind the layer
-    taken, which with -1 is DINOv2's usual output. Blocks behind that layer keep their weights, so that checkpoints load one to one, and are
-    not run. A view may have any sides that the patch divides: the position embeddings are interpolated when the side is not the trained one.
+        -2, before the last block and without a final norm, is CLIP's layer in Ferret; `normed` puts the encoder's final norm behind the layer
+        taken, which with -1 is DINOv2's usual output. Blocks behind that layer keep their weights, so that checkpoints load one to one, and are
+        not run. With `gradient_checkpointing` a backward pass runs the others again rather than keep what they computed. A view may have any sides
+    that the patch divides: the position embeddings are interpolated when the side is not the trained one.
 
-    >>> from transformers import CLIPVisionConfig
-    >>> config = CLIPVisionConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
-    >>> import torch
-    >>> VisionTower(build_backbone(config))(torch.rand(1, 3, 28, 56)).shape
-    torch.Size([1, 2, 4, 8])
+        >>> from transformers import CLIPVisionConfig
+        >>> config = CLIPVisionConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+        >>> import torch
+        >>> VisionTower(build_backbone(config))(torch.rand(1, 3, 28, 56)).shape
+        torch.Size([1, 2, 4, 8])
     """
 
-    def __init__(
-        self, backbone: PreTrainedModel, select_layer: int = -2, *, normed: bool = False, gradient_checkpointing: bool = False
-    ) -> None:
+    def __init__(self, backbone: PreTrainedModel, select_layer: int = -2, *, normed: bool = False, gradient_checkpointing: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.normed = normed
+        self.gradient_checkpointing = gradient_checkpointing
         depth = len(self._blocks())
         self.num_blocks = select_layer if select_layer >= 0 else depth + 1 + select_layer
         if not 0 <= self.num_blocks <= depth:
             raise ValueError(f"hidden state {select_layer} was asked of an encoder of {depth} blocks")
-        if gradient_checkpointing:
-            backbone.gradient_checkpointing_enable()
 
     @property
     def dim(self) -> int:
@@ -78,8 +77,9 @@ class VisionTower(nn.Module):
             raise ValueError(f"a view of {width} x {height} pixels was given to a tower whose patches of {self.patch} pixels do not divide it")
         rows, columns = height // self.patch, width // self.patch
         hidden = self._embed(views)
+        saving = self.gradient_checkpointing and self.training
         for block in self._blocks()[: self.num_blocks]:
-            hidden = block(hidden, None)
+            hidden = checkpoint(block, hidden, None, use_reentrant=False) if saving else block(hidden, None)
         hidden = hidden[:, hidden.shape[1] - rows * columns :]
         if self.normed:
             hidden = self._norm()(hidden)

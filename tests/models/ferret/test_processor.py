@@ -157,3 +157,12 @@ def test_what_cannot_be_encoded_is_said(ferret, tokenizer):
         type(processor)(tokenizer, template="odd")
     with pytest.raises(ValueError, match="PyTorch tensors"):
         processor(images=[IMAGE], text="<image>", regions=[Point(0.5, 0.5)], return_tensors="np")
+
+
+def test_training_cuts_a_region_to_what_its_record_says(ferret):
+    _, processor = ferret
+    wide, part = Box(0.1, 0.1, 0.9, 0.9), {"box": [0.1, 0.1, 0.3, 0.3]}
+    turns = (Turn("user", GroundedText.join("What is ", wide, "?")), Turn("assistant", GroundedText("x")))
+    example = Example("cut", (Picture(90, 50, pixels=IMAGE),), turns, facts={"inside": [part]})
+    assert processor.encode([example], train=True)["region_points"].max() <= 0.3
+    assert processor.encode([example])["region_points"].max() > 0.3

@@ -1,23 +1,6 @@
 """How a dialect spells places in text. Each format is one file; every one reads whatever a model may say."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from foveal.grounding.formats.bracket import BracketFormat, bins_to_pixels
+from foveal.grounding.formats.location import LocationFormat
 
-from foveal.geometry import Frame
-from foveal.grounding.formats.bracket import BracketFormat
-from foveal.grounding.text import GroundedText
-
-__all__ = ["BracketFormat", "LocationFormat"]
-
-
-@runtime_checkable
-class LocationFormat(Protocol):
-    """Turns words tied to places into the string a model reads, and the string it says back into words tied to places."""
-
-    def encode(self, said: GroundedText, frame: Frame, *, feature_slots: bool = False) -> str:
-        """The string for `said`; `frame` knows the image's size and the model's canvas. With slots, each region gets its placeholder."""
-        ...
-
-    def decode(self, raw: str, frame: Frame, score: Callable[[int, int], float | None] | None = None) -> GroundedText:
-        """The words and places of any string; never raises. `score` tells the confidence of a range of characters of `raw`."""
-        ...
+__all__ = ["BracketFormat", "LocationFormat", "bins_to_pixels"]

@@ -83,9 +83,7 @@ FERRET_VICUNA_V1 = two_separator_template("ferret_vicuna_v1", _SYSTEM)
 FERRET_LLAMA_3 = header_template("ferret_llama_3", _LLAMA_SYSTEM + _SYSTEM, _LLAMA_USER, _LLAMA_ASSISTANT, "<|eot_id|>")
 FERRET_GEMMA = gemma_template("ferret_gemma_instruct", _SYSTEM)
 FERRET_GEMMA_PLAIN = gemma_template("ferret_gemma_plain", "")
-FERRET_PHI_3 = header_template(
-    "ferret_phi3_instruct", "<|system|>\nYou are a helpful AI assistant.", "\n<|user|>\n", "\n<|assistant|>\n", "<|end|>"
-)
+FERRET_PHI_3 = header_template("ferret_phi3_instruct", "<|system|>\nYou are a helpful AI assistant.", "\n<|user|>\n", "\n<|assistant|>\n", "<|end|>")
 PLAIN = plain_template("plain")
 PLAIN_CAPTION = Template("plain_caption", "", "", "", "", "\n", "\n")
 """An image's caption straight after the image, as the first stage aligns the projector with (arXiv 2404.07973, 3.3)."""

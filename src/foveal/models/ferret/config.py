@@ -1,13 +1,15 @@
 """Everything that fixes a Ferret: encoders, tiling, projectors, region sampler, language model, and how places are spelled."""
 
-from typing import Literal, no_type_check
+from typing import ClassVar, Literal, no_type_check
 
+from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 __all__ = ["FerretConfig"]
 
 
+@strict
 @no_type_check  # transformers checks the fields itself, and its __init__ takes keywords that its signature does not name
 class FerretConfig(PreTrainedConfig):
     """Configuration of `FerretForConditionalGeneration`; defaults are Ferret-v2's with one CLIP encoder.
@@ -20,7 +22,7 @@ class FerretConfig(PreTrainedConfig):
 
     model_type = "ferret"
     keys_to_ignore_at_inference = ("past_key_values", "sight")
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,

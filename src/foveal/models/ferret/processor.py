@@ -1,6 +1,6 @@
 """Examples to Ferret's tensors and its words back to places: tiles, placeholders, coordinates, points of regions, labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from foveal.geometry import Frame, Region, points_within, region_seed
-from foveal.grounding import Example, GroundedText, Picture
+from foveal.grounding import Example, GroundedText, Picture, region_limits
 from foveal.grounding.formats import BracketFormat
 from foveal.grounding.wordings.ferret import TEMPLATES
 from foveal.models.ferret.config import FerretConfig
@@ -186,7 +186,8 @@ class FerretProcessor(Processor):
         """
         rows = [self.write_example(example, train=train) for example in examples]
         rng = rng if rng is not None else np.random.default_rng()
-        batch = self.batch(rows, rng, train=train, padding_side=padding_side or ("right" if train else "left"))
+        limits = [_limits(example) for example in examples] if train else ()
+        batch = self.batch(rows, rng, train=train, padding_side=padding_side or ("right" if train else "left"), limits=limits)
         pictures = [picture for example in examples for picture in example.images]
         return BatchFeature({**batch, **(self.see([_pixels(picture) for picture in pictures]) if look and pictures else {})})
 
@@ -210,9 +211,7 @@ class FerretProcessor(Processor):
         pieces = conversation(TEMPLATES[self.template], messages if train or len(messages) % 2 == 0 else [*messages, None])
         return self._row(pieces, regions, sizes)
 
-    def _row(
-        self, pieces: Sequence[Piece], regions: list[Region], sizes: list[tuple[int, int]]
-    ) -> Row:
+    def _row(self, pieces: Sequence[Piece], regions: list[Region], sizes: list[tuple[int, int]]) -> Row:
         written = self.write(pieces, [self.slots(self.plan(size)) for size in sizes])
         if (count := written.ids.count(self.region_token_id)) != len(regions):
             raise ValueError(f"{count} <region_fea> in the text for {len(regions)} regions.")
@@ -225,16 +224,20 @@ class FerretProcessor(Processor):
         *,
         train: bool,
         padding_side: str,
+        limits: Sequence[Mapping[Region, Region | None]] = (),
     ) -> dict[str, Tensor]:
-        """Rows as tensors of one batch, pixels apart: `input_ids`, `attention_mask`, `labels` with `train`, and the regions' inputs."""
+        """Rows as tensors of one batch, pixels apart: `input_ids`, `attention_mask`, `labels` with `train`, and the regions' inputs.
+
+        `limits` say for each row what its regions are cut to before their points are drawn.
+        """
         ids, labels, points, starts, image, first = [], [], [], [], [], 0
-        for written, regions, sizes in rows:
+        for (written, regions, sizes), inside in zip(rows, limits or [{}] * len(rows), strict=True):
             kept = regions[: self._fit(written, train)]
             ids.append(torch.tensor(written.ids))
             labels.append(torch.tensor(written.labels))
             for region in kept:
                 size = sizes[region.image] if region.image < len(sizes) else sizes[0]
-                found = self.draw(region, size, rng if train else None)
+                found = self.draw(region, size, rng if train else None, inside=inside.get(region))
                 points.append(found[0])
                 starts.append(found[1])
                 image.append(first + region.image)
@@ -261,10 +264,12 @@ class FerretProcessor(Processor):
             del written.ids[self.context_length :], written.labels[self.context_length :]
         return written.ids.count(self.region_token_id)
 
-    def draw(self, region: Region, size: tuple[int, int], rng: np.random.Generator | None = None) -> tuple[np.ndarray, list[int]]:
+    def draw(
+        self, region: Region, size: tuple[int, int], rng: np.random.Generator | None = None, *, inside: Region | None = None
+    ) -> tuple[np.ndarray, list[int]]:
         """Points of a region ("points 2", fractions) and the sampler's starts; without `rng`, the region itself is the seed."""
         rng = np.random.default_rng(region_seed(region, size)) if rng is None else rng
-        points = points_within(region, size, self.sampler_points, rng)
+        points = points_within(region, size, self.sampler_points, rng, inside=inside)
         return points, [int(rng.integers(count)) for count in (self.sampler_points, *self.sampler_anchors[:-1])]
 
     # -- hearing --------------------------------------------------------------------------------------------------------------
@@ -332,6 +337,11 @@ def _pixels(picture: Picture) -> Image.Image:
     if not isinstance(picture.pixels, Image.Image):
         raise ValueError("a picture without pixels was given: open it first (foveal.data.images), models read no files.")
     return picture.pixels
+
+
+def _limits(example: Example) -> dict[Region, Region | None]:
+    regions = [region for turn in example.turns if turn.role == "user" for region in turn.said.regions]
+    return dict(zip(regions, region_limits(example), strict=True))
 
 
 def _size_for(said: GroundedText, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

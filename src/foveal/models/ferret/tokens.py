@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 __all__ = ["legacy_tokenizer"]
 
+
 def legacy_tokenizer(model_file: str | PathLike[str], added_tokens: Sequence[str] = (), context_length: int = 2048) -> PreTrainedTokenizerFast:
     """The tokenizer of a Llama sentencepiece file as of the time Ferret was trained; padded with the unknown token, on the right.
 

@@ -1,0 +1,44 @@
+"""`foveal locate`: where what a phrase names is."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from foveal.cli.items import items_from, split_words
+from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Json, MaxTokens, Model, Save
+from foveal.cli.work import Work, answer_all
+from foveal.geometry import Region
+from foveal.grounding import GroundedText
+from foveal.grounding.wordings.ferret import ask_location
+
+__all__ = ["locate"]
+
+Words = Annotated[
+    list[str], typer.Argument(metavar="IMAGE... PHRASE", help="Image files, then the phrase; or - for JSON lines on standard input.", show_default=False)
+]
+
+
+def locate(
+    words: Words,
+    model: Model = DEFAULT_MODEL,
+    device: Device = None,
+    as_json: Json = False,
+    save: Save = None,
+    max_tokens: MaxTokens = 512,
+    batch: Batch = 32,
+) -> None:
+    """Find what a phrase names: its boxes, or none where it is not there.
+
+    foveal locate desk.png "the red cup" --save out.png
+    """
+    images, phrase = split_words(words, "phrase")
+    items = items_from(images, phrase, field="phrase")
+    work = Work(ask=_ask, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch, wants_place=True)
+    answer_all(images, items, work)
+
+
+def _ask(phrase: str, regions: Sequence[Region]) -> GroundedText:
+    if not phrase.strip():
+        raise ValueError("The phrase to locate is empty; words are wanted.")
+    return ask_location(phrase.strip())

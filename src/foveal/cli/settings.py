@@ -1,0 +1,35 @@
+"""The options that several verbs share, and how a model is opened for them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from foveal.session import Session
+
+__all__ = ["DEFAULT_MODEL", "Batch", "Device", "Images", "Json", "MaxTokens", "Model", "Save", "open_session"]
+
+DEFAULT_MODEL = "ferret-v2-nano"
+
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files; or - for JSON lines on standard input.", show_default=False)]
+Model = Annotated[str, typer.Option("--model", "-m", help="A model that ships (see: foveal models), a folder, or owner/name on the hub.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps …; without it, a GPU where there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/output.md) instead of text.")]
+Save = Annotated[Path | None, typer.Option("--save", help="Draw words and places on the image and save it here; of several images, a folder.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="The longest answer, in tokens.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="How many questions are answered at once.")]
+
+
+def open_session(model: str, device: str | None) -> "Session":
+    """Open a model without the chatter of its loading; ValueError for a model or a device that is not there."""
+    from transformers.utils import logging
+
+    from foveal.session import Session
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return Session.open(model, device)
+    except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
+        raise ValueError(f"The model {model!r} cannot be opened on {device or 'this machine'}: {str(error).splitlines()[0]}") from error

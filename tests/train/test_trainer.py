@@ -1,0 +1,96 @@
+"""Laws of training: only what is named learns, a stopped run goes on as if it had not stopped, a torn checkpoint is passed over."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from foveal.train import Recipe, freeze, last_whole_checkpoint, train
+
+RECIPE = Recipe(name="tiny", learn={"eye": 1e-2, "tongue": 1e-3}, steps=6, batch=4, workers=0, save_every=3, options={"disable_tqdm": True})
+
+
+class Numbers(Dataset):
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.randn(3, generator=torch.Generator().manual_seed(index))
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.eye, self.tongue, self.ear = nn.Linear(3, 3), nn.Linear(3, 1), nn.Linear(3, 1)
+
+    def forward(self, numbers: Tensor) -> dict[str, Tensor]:
+        seen = self.eye(numbers)
+        said = (self.tongue(seen) + self.ear(seen)).square().mean()
+        return {"loss": said, "size": seen.abs().mean()}
+
+
+def collate(rows: list[Tensor]) -> dict[str, Tensor]:
+    return {"numbers": torch.stack(rows)}
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def test_a_component_not_named_stays_as_it_is(tmp_path: Path) -> None:
+    model = Body()
+    before = weights(model)
+    train(RECIPE, model, Numbers(), collate, tmp_path)
+    changed = {name.split(".")[0] for name, value in weights(model).items() if not torch.equal(value, before[name])}
+    assert changed == {"eye", "tongue"}
+
+
+def test_each_component_learns_at_its_own_rate(tmp_path: Path) -> None:
+    one, other = Body(), Body()
+    train(RECIPE, one, Numbers(), collate, tmp_path / "one")
+    train(replace(RECIPE, learn={"eye": 1e-2, "tongue": 1e-5}), other, Numbers(), collate, tmp_path / "other")
+    start = Body()
+    assert (one.tongue.weight - start.tongue.weight).norm() > 50 * (other.tongue.weight - start.tongue.weight).norm()
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    whole, parts = Body(), Body()
+    train(RECIPE, whole, Numbers(), collate, tmp_path / "whole")
+    train(RECIPE, Body(), Numbers(), collate, tmp_path / "parts")
+    for path in (tmp_path / "parts").glob("checkpoint-6/*"):
+        path.unlink()  # torn: the run counts as stopped after its third step
+    train(RECIPE, parts, Numbers(), collate, tmp_path / "parts")
+    assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
+
+
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    train(RECIPE, Body(), Numbers(), collate, tmp_path)
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+    weights_file = tmp_path / "checkpoint-6" / "model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:40])
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
+    (tmp_path / "checkpoint-3" / "trainer_state.json").unlink()
+    assert last_whole_checkpoint(tmp_path) is None
+
+
+def test_losses_are_kept_as_numbers_and_as_a_plot(tmp_path: Path) -> None:
+    train(replace(RECIPE, options={**RECIPE.options, "logging_steps": 2}), Body(), Numbers(), collate, tmp_path)
+    rows = json.loads((tmp_path / "losses.json").read_text())
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert all("size" in row for row in rows)
+    assert (tmp_path / "losses.png").stat().st_size > 0
+
+
+def test_an_unknown_component_is_named() -> None:
+    with pytest.raises(ValueError, match=r"trains nose; the model has ear, eye, tongue"):
+        freeze(Body(), {"nose": 1e-3})
+
+
+def test_a_recipe_without_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 steps"):
+        replace(RECIPE, steps=0)
