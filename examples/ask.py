@@ -1,7 +1,6 @@
 """Point at something in a picture and ask about it: by its box, by a point on it, by a line drawn over it."""
 
-from foveal.geometry import Box, Point, Trace
-from foveal.session import Session
+from foveal import Box, Point, Session, Trace
 
 session = Session.open("ferret-v2-nano")
 scene = session.look("examples/pictures/harbour.png")

@@ -1,6 +1,6 @@
 """Ask where things are: the boxes of one phrase, of everything there is, and of something that is not there."""
 
-from foveal.session import Session
+from foveal import Session
 
 session = Session.open("ferret-v2-nano")
 scene = session.look("examples/pictures/kitchen.png")

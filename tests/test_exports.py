@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
-MODULES = sorted((SOURCE / "foveal").rglob("*.py"))
+MODULES = sorted(path for path in (SOURCE / "foveal").rglob("*.py") if path.stem != "__main__")
 
 
 def _name(path: Path) -> str:
@@ -24,7 +24,7 @@ def test_all_is_in_order_and_equals_the_public_names(path: Path) -> None:
     assert set(exported) - {"__version__"} == public, f"differ in {set(exported) ^ public}"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.stem != "__main__"], ids=_name)
+@pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_every_exported_name_is_there(path: Path) -> None:
     module = importlib.import_module(_name(path))
     missing = [name for name in module.__all__ if not hasattr(module, name)]

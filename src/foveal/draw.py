@@ -1,6 +1,7 @@
 """Draws words and places on an image: every region in a colour of its own, its words beside it, the whole answer underneath."""
 
 import colorsys
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ __all__ = ["colour_of", "draw"]
 
 _Colour = tuple[int, int, int]
 
-_COLOURS: tuple[_Colour, ...] = ((230, 57, 70), (29, 130, 220), (42, 157, 83), (244, 140, 6), (142, 68, 173), (0, 150, 160), (214, 51, 132), (120, 94, 60))
+_RED, _BLUE, _GREEN, _ORANGE = (230, 57, 70), (29, 130, 220), (42, 157, 83), (244, 140, 6)
+_COLOURS: tuple[_Colour, ...] = (_RED, _BLUE, _GREEN, _ORANGE, (142, 68, 173), (0, 150, 160), (214, 51, 132), (120, 94, 60))
 _ASKED: _Colour = (30, 30, 30)
 _INK: _Colour = (25, 25, 25)
 _GREY: _Colour = (110, 110, 110)
@@ -28,6 +30,15 @@ class _Mark:
     region: Region
     words: str
     colour: _Colour
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A stretch of letters of the text under the image; `apart` when a blank stands before it."""
+
+    text: str
+    colour: _Colour
+    apart: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,33 +165,39 @@ def _label(pen: _Pen, mark: _Mark, taken: list[tuple[float, float, float, float]
 
 def _with_strip(picture: Image.Image, said: GroundedText, question: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> Image.Image:
     """The question in grey and the answer with its grounded words in their colours, wrapped under the image."""
-    pieces = [(word, _GREY) for word in question.split()] + ([("\n", _INK)] if question and said.text else []) + _coloured(said)
+    pieces = _split(question, 0, len(question), _GREY) + ([_Piece("\n", _INK, False)] if question and said.text else []) + _coloured(said)
     if not pieces:
         return picture
     left, top, right, bottom = font.getbbox("Ag")
     step, margin, gap = round((bottom - top) * 1.6), round((right - left) / 2), font.getlength(" ")
     x, y, places = float(margin), margin, []
-    for word, colour in pieces:
-        length = font.getlength(word) if word != "\n" else 0.0
-        if word == "\n" or (x > margin and x + length > picture.width - margin):
+    for piece in pieces:
+        length = 0.0 if piece.text == "\n" else font.getlength(piece.text)
+        x += gap if piece.apart and x > margin else 0.0
+        if piece.text == "\n" or (x > margin and x + length > picture.width - margin):
             x, y = float(margin), y + step
-        if word != "\n":
-            places.append((x, y, word, colour))
-            x += length + gap
+        if piece.text != "\n":
+            places.append((x, y, piece))
+            x += length
     page = Image.new("RGB", (picture.width, picture.height + y + step + margin), (255, 255, 255))
     page.paste(picture, (0, 0))
     canvas = ImageDraw.Draw(page)
-    for x, y, word, colour in places:
-        canvas.text((x, picture.height + y), word, font=font, fill=colour)
+    for x, y, piece in places:
+        canvas.text((x, picture.height + y), piece.text, font=font, fill=piece.colour)
     return page
 
 
-def _coloured(said: GroundedText) -> list[tuple[str, _Colour]]:
+def _coloured(said: GroundedText) -> list[_Piece]:
     """The words of the text, each with the colour of the span it lies in."""
-    pieces: list[tuple[str, _Colour]] = []
+    pieces: list[_Piece] = []
     position = 0
     for index, span in enumerate(said.spans):
-        pieces += [(word, _INK) for word in said.text[position : max(position, span.start)].split()]
-        pieces += [(word, colour_of(index) if span.regions else _INK) for word in said.text[max(position, span.start) : span.end].split()]
+        start = max(position, span.start)
+        pieces += _split(said.text, position, start, _INK) + _split(said.text, start, span.end, colour_of(index) if span.regions else _INK)
         position = max(position, span.end)
-    return pieces + [(word, _INK) for word in said.text[position:].split()]
+    return pieces + _split(said.text, position, len(said.text), _INK)
+
+
+def _split(text: str, start: int, end: int, colour: _Colour) -> list[_Piece]:
+    words = re.compile(r"\S+").finditer(text, start, max(start, end))
+    return [_Piece(word[0], colour, word.start() == 0 or text[word.start() - 1].isspace()) for word in words]

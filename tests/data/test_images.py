@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,8 @@ def test_arrays_of_every_kind_are_images(shape, kind):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8), np.full((2, 2), np.nan), np.zeros((2, 2), np.int32)]
+    "array",
+    [np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros(4, np.uint8), np.full((2, 2), np.nan), np.zeros((2, 2), np.int32)],
 )
 def test_arrays_that_are_no_images_are_refused(array):
     with pytest.raises(ImageError, match="image array"):
@@ -144,10 +146,8 @@ def test_no_damage_brings_another_error():
             broken = bytearray(data)
             for place in rng.integers(0, len(data), 4):
                 broken[place] = rng.integers(0, 256)
-            try:
+            with suppress(ImageError):
                 assert load_image(bytes(broken), max_pixels=1_000_000).mode == "RGB"
-            except ImageError:
-                pass
 
 
 def test_what_is_no_image_file_is_named_in_the_error(tmp_path):

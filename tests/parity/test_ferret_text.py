@@ -140,7 +140,6 @@ class RecordedPointing:
         self.size = (case["item"]["image_w"], case["item"]["image_h"])
         self.masks = iter(case["region_masks"] or [])
         self.places = iter([text for role, text in case["turns"] if role == "human"])
-        self.boxes_per_turn = [boxes for boxes in case["item"]["box_x1y1x2y2"][::2]]
         self.coordinates = not case["no_coordinates"]
         self.with_masks = bool(case["region_masks"])
 

@@ -9,30 +9,38 @@ import typer
 from foveal import __version__
 from foveal.cli.ask import ask
 from foveal.cli.caption import caption
+from foveal.cli.convert import convert
 from foveal.cli.detect import detect
 from foveal.cli.doctor import doctor
 from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
 
-__all__ = ["app", "ask", "caption", "detect", "doctor", "locate", "main", "models"]
+__all__ = ["app", "ask", "caption", "convert", "detect", "doctor", "locate", "main", "models"]
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, detect, caption, models, doctor):
+for _verb in (locate, detect, caption, models, doctor, convert):
     app.command()(_verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 something of a batch was refused, 2 wrong input."""
     try:
-        code = app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="foveal", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:  # whoever reads our output has read enough
         sys.stderr.close()
         return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        code = app(args=list(arguments), prog_name="foveal", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (typer.Abort, BrokenPipeError):
+        raise
     except Exception as error:
         return _report(error)
 
@@ -41,6 +49,9 @@ def _report(error: Exception) -> int:
     """One sentence for whatever went wrong; a fault of ours is raised as it is under `python -X dev`."""
     said = getattr(error, "format_message", None)  # the parser's own complaints
     if said is not None:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(said())
+            return 2
         sentence = said()
     elif isinstance(error, ValueError | OSError):
         sentence = str(error)
@@ -52,12 +63,13 @@ def _report(error: Exception) -> int:
     return 2 if said is not None or isinstance(error, ValueError | OSError) else 70
 
 
-@app.callback(invoke_without_command=True)
-def _start(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
-    """Point at anything in an image and ask; name a thing and get its box."""
-    if version:
+def _print_version(wanted: bool) -> bool:
+    if wanted:
         print(f"foveal {__version__}")
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
-    if version or context.invoked_subcommand is None:
         raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _start(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Point at anything in an image and ask; name a thing and get its box."""

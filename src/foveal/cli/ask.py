@@ -12,13 +12,10 @@ from foveal.session.questions import question_from
 
 __all__ = ["ask"]
 
-Words = Annotated[
-    list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Image files, then the question; or - for JSON lines on standard input.", show_default=False)
-]
+Words = Annotated[list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Images, then the question; or - for JSON lines.", show_default=False)]
 
 
 def ask(
-    context: typer.Context,
     words: Words,
     box: Boxes = None,
     point: Points = None,
@@ -42,7 +39,7 @@ def ask(
     foveal ask desk.png "Is <1> left of <2>?" --point 40,50 --box 10,20,110,220
     """
     images, question = split_words(words, "question")
-    placed = collect_places(context, box, point, scribble, mask)
+    placed = collect_places(box, point, scribble, mask)
     items = items_from(images, question, field="question", placed=placed, fraction=fraction)
     work = Work(ask=question_from, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch)
     answer_all(images, items, work)

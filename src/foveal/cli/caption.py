@@ -24,7 +24,5 @@ def caption(
 ) -> None:
     """Say what an image shows."""
     question = with_coordinates(ask_caption()) if grounded else ask_caption()
-    work = Work(
-        ask=lambda words, regions: question, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch
-    )
+    work = Work(ask=lambda words, regions: question, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch)
     answer_all(images, items_from(images), work)

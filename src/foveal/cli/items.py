@@ -81,14 +81,19 @@ def _from_line(line: bytes, number: int, words: str, field: str, placed: tuple[P
 
 
 def to_example(item: Item, ask: Callable[[str, Sequence[Region]], GroundedText]) -> Example:
-    """The question about the image; ValueError in one sentence for whatever is wrong with it. `ask` makes a question of words and regions."""
+    """The question about the image; ValueError in one sentence for whatever is wrong with it. `ask` makes a question of words and regions.
+
+    Its `facts` keep the question as it was written, with <1>, <2> …, and the `regions` in that order.
+    """
     if item.error is not None:
         raise ValueError(item.error)
     picture = picture_from(item.image)
     size = (picture.width, picture.height)
     regions = [to_region(placed, size, fraction=item.fraction) for placed in item.placed]
     regions += [_region_of(record, size) for record in item.regions]
-    return Example(str(item.names.get("id", "")), (picture,), (Turn("user", ask(item.words, regions)),))
+    question = ask(item.words, regions)
+    facts = {"question": item.words if regions else question.text, "regions": tuple(regions)}
+    return Example(str(item.names.get("id", "")), (picture,), (Turn("user", question),), facts=facts)
 
 
 def _region_of(record: Mapping[str, Any], size: tuple[int, int]) -> Region:

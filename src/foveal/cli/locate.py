@@ -14,9 +14,7 @@ from foveal.grounding.wordings.ferret import ask_location
 
 __all__ = ["locate"]
 
-Words = Annotated[
-    list[str], typer.Argument(metavar="IMAGE... PHRASE", help="Image files, then the phrase; or - for JSON lines on standard input.", show_default=False)
-]
+Words = Annotated[list[str], typer.Argument(metavar="IMAGE... PHRASE", help="Images, then the phrase; or - for JSON lines.", show_default=False)]
 
 
 def locate(

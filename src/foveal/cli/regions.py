@@ -1,6 +1,7 @@
 """The options that point at places (--box, --point, --scribble, --mask), read in the order in which they stand on the command line."""
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,12 +15,12 @@ from foveal.session.questions import check_region
 __all__ = ["Boxes", "Fraction", "Masks", "Placed", "Points", "RegionCommand", "Scribbles", "collect_places", "to_region"]
 
 _KINDS = ("box", "point", "scribble", "mask")
-_ORDER = "foveal.order"
+_ORDER: ContextVar[tuple[str, ...]] = ContextVar("order", default=())
 
 Boxes = Annotated[list[str] | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="A box, from its top left to its bottom right corner.")]
 Points = Annotated[list[str] | None, typer.Option("--point", metavar="X,Y", help="A point.")]
 Scribbles = Annotated[list[str] | None, typer.Option("--scribble", metavar='"X,Y X,Y ..."', help="A line drawn by hand.")]
-Masks = Annotated[list[str] | None, typer.Option("--mask", metavar="FILE", help="A black and white image of the same size, white where the region is.")]
+Masks = Annotated[list[str] | None, typer.Option("--mask", metavar="FILE", help="A black image of the same size, white where the region is.")]
 Fraction = Annotated[bool, typer.Option("--fraction", help="Coordinates are fractions of the image from 0 to 1, not pixels.")]
 
 
@@ -38,16 +39,14 @@ class RegionCommand(TyperCommand):
         """Note the order, then parse as usual."""
         before_end = args[: args.index("--")] if "--" in args else args
         names = (arg[2:].partition("=")[0] for arg in before_end if arg.startswith("--"))
-        ctx.meta[_ORDER] = [name for name in names if name in _KINDS]
+        _ORDER.set(tuple(name for name in names if name in _KINDS))
         return super().parse_args(ctx, args)
 
 
-def collect_places(
-    context: typer.Context, boxes: list[str] | None, points: list[str] | None, scribbles: list[str] | None, masks: list[str] | None
-) -> tuple[Placed, ...]:
+def collect_places(boxes: list[str] | None, points: list[str] | None, scribbles: list[str] | None, masks: list[str] | None) -> tuple[Placed, ...]:
     """All regions of the command line in its order."""
     waiting = {kind: iter(values or ()) for kind, values in zip(_KINDS, (boxes, points, scribbles, masks), strict=True)}
-    return tuple(Placed(kind, next(waiting[kind])) for kind in context.meta.get(_ORDER, ()))
+    return tuple(Placed(kind, next(waiting[kind])) for kind in _ORDER.get())
 
 
 def to_region(placed: Placed, size: tuple[int, int], *, fraction: bool = False) -> Region:

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foveal.data.images import load_picture
 from foveal.draw import draw
+from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, region_to_json
-
-if TYPE_CHECKING:
-    from foveal.session import Answer
+from foveal.session.answers import Answer
 
 __all__ = ["as_record", "as_text", "check_save", "save_drawing"]
 
@@ -18,9 +17,9 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".gif")
 
 
-def as_record(example: Example, answer: "Answer", image: str, model: str, names: Mapping[str, Any]) -> dict[str, Any]:
+def as_record(example: Example, answer: Answer, image: str, model: str, names: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of an answer, as docs/output.md describes it."""
-    picture, question = example.images[0], example.turns[-1].said
+    picture = example.images[0]
     size = (picture.width, picture.height)
     return {
         **names,
@@ -28,15 +27,15 @@ def as_record(example: Example, answer: "Answer", image: str, model: str, names:
         "width": picture.width,
         "height": picture.height,
         "model": model,
-        "question": question.text,
-        "asked": _spans(question, size),
+        "question": example.facts["question"],
+        "asked": [_rounded(region_to_json(region, size)) for region in _asked(example)],
         "text": answer.text,
         "spans": _spans(answer.said, size),
         "finish_reason": answer.finish_reason,
     }
 
 
-def as_text(example: Example, answer: "Answer", *, wants_place: bool = False) -> str:
+def as_text(example: Example, answer: Answer, *, wants_place: bool = False) -> str:
     """The words, and under them each place in pixels with its score. Control characters, which could steer a terminal, are left out."""
     size = (example.images[0].width, example.images[0].height)
     rows = []
@@ -68,27 +67,20 @@ def check_save(save: Path | None, *, several: bool) -> None:
         raise ValueError(f"--save {save}: there is no folder {save.parent}.")
 
 
-def save_drawing(example: Example, answer: "Answer", save: Path, number: int | None = None) -> None:
+def save_drawing(example: Example, answer: Answer, save: Path, number: int | None = None) -> None:
     """Draw the question's and the answer's places and save the picture: as `save`, or as a numbered file in that folder."""
-    question = example.turns[-1].said
-    picture = draw(load_picture(example.images[0]), answer.said, asked=question.regions, question=_numbered(question))
+    picture = draw(load_picture(example.images[0]), answer.said, asked=_asked(example), question=str(example.facts["question"]))
     if number is not None:
         save.mkdir(parents=True, exist_ok=True)
         save = save / f"{number:04d}-{Path(example.images[0].path or 'image').stem}.png"
     picture.save(save)
 
 
-def _numbered(question: GroundedText) -> str:
-    """The question with <1>, <2> … where its regions stand."""
-    text, number = "", 0
-    position = 0
-    for span in question.spans:
-        text += question.text[position : span.end]
-        for _ in span.regions:
-            number += 1
-            text += f"<{number}>"
-        position = span.end
-    return text + question.text[position:]
+def _asked(example: Example) -> tuple[Region, ...]:
+    """The question's regions in the order of <1>, <2> …"""
+    regions = example.facts["regions"]
+    assert isinstance(regions, tuple)
+    return regions
 
 
 def _spans(said: GroundedText, size: tuple[int, int]) -> list[dict[str, Any]]:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.zoo import find_model
+
 if TYPE_CHECKING:
-    from foveal.session import Session
+    import foveal.session.session
 
 __all__ = ["DEFAULT_MODEL", "Batch", "Device", "Images", "Json", "MaxTokens", "Model", "Save", "open_session"]
 
@@ -21,8 +23,9 @@ MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="The longest
 Batch = Annotated[int, typer.Option("--batch", min=1, help="How many questions are answered at once.")]
 
 
-def open_session(model: str, device: str | None) -> "Session":
+def open_session(model: str, device: str | None) -> "foveal.session.session.Session":
     """Open a model without the chatter of its loading; ValueError for a model or a device that is not there."""
+    find_model(model)  # said before anything heavy is loaded
     from transformers.utils import logging
 
     from foveal.session import Session

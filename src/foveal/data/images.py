@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -71,7 +72,7 @@ def load_mask(source: str | os.PathLike | bytes, size: tuple[int, int], *, max_p
 
 def load_picture(picture: Picture, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read the image of a `Picture`, from wherever it lies; raises `ImageError` also when its size is not the one it states."""
-    source = picture.path if picture.path is not None else picture.data if picture.data is not None else picture.pixels
+    source: Any = picture.path if picture.path is not None else picture.data if picture.data is not None else picture.pixels
     image = load_image(source, max_pixels=max_pixels)
     if image.size != (picture.width, picture.height):
         name = picture.path or "The picture"

@@ -1,6 +1,7 @@
 """Masks made, opened and compared: rasters, polygons, COCO's run lengths."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -56,7 +57,7 @@ def mask_from_polygons(polygons: Sequence[Sequence[tuple[float, float]]], size: 
     return encode_mask(bits, image)
 
 
-def mask_from_coco(rle: Mapping[str, object], image: int = 0) -> Mask:
+def mask_from_coco(rle: Mapping[str, Any], image: int = 0) -> Mask:
     """The mask of a COCO run-length record: `size` is [height, width], `counts` a list of runs or COCO's compressed string.
 
     >>> mask_from_coco({"size": [2, 2], "counts": [2, 2]}).counts

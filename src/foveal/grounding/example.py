@@ -78,8 +78,8 @@ class Example:
 
     def __post_init__(self) -> None:
         known = max(1, len(self.images))  # a conversation may be written before its image is known
-        for part in (*self.turns, *self.notes):
-            for region in part.said.regions:
+        for said in (*(turn.said for turn in self.turns), *(note.said for note in self.notes)):
+            for region in said.regions:
                 if not 0 <= region.image < known:
                     raise ValueError(f"example {self.id!r} has {len(self.images)} images and a region in image {region.image}")
 

@@ -21,11 +21,8 @@ class Licence:
     name: str
     link: str = ""
     texts: tuple[Path, ...] = ()
-
-    @property
-    def is_identifier(self) -> bool:
-        """Whether the name is an identifier such as `cc-by-nc-4.0`, as model cards want it, and not a sentence."""
-        return re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.name) is not None
+    is_identifier: bool = False
+    """Whether the name is one such as `cc-by-nc-4.0`, of those that model cards know; other names stand in the card as those of an `other`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +42,17 @@ def find_licence(folder: Path) -> Licence | None:
     except Exception as error:  # whatever a parser of other people's heads may raise
         raise ValueError(f"the head of {folder / 'README.md'} cannot be read: {str(error).splitlines()[0]}") from error
     name, link = str(head.get("license") or ""), str(head.get("license_link") or "")
-    if name in ("", "other"):
-        name = str(head.get("license_name") or "") or (_first_line(texts[0]) if texts else name)
-    return Licence(name, link, texts) if name and name != "other" else None
+    known = name not in ("", "other")
+    if not known:
+        name = str(head.get("license_name") or "") or (_first_line(texts[0]) if texts else "")
+    return Licence(name, link, texts, is_identifier=known) if name else None
 
 
 def stated_licence(said: str) -> Licence:
     """A licence as a person names it: an identifier, a sentence, or a file that holds its text. ValueError for nothing.
 
-    >>> stated_licence("cc-by-nc-4.0").is_identifier
-    True
+    >>> stated_licence("cc-by-nc-4.0").is_identifier, stated_licence("For research only.").is_identifier
+    (True, False)
     """
     if not said.strip():
         raise ValueError("an empty licence was given; an identifier, a sentence or a file with its text is wanted.")
@@ -62,7 +60,10 @@ def stated_licence(said: str) -> Licence:
         is_file = Path(said).is_file()
     except OSError:  # longer than a path may be
         is_file = False
-    return Licence(_first_line(Path(said)), texts=(Path(said),)) if is_file else Licence(" ".join(said.split()))
+    if is_file:
+        return Licence(_first_line(Path(said)), texts=(Path(said),))
+    name = " ".join(said.split())
+    return Licence(name, is_identifier=re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name) is not None)
 
 
 def write_card(folder: Path, title: str, body: str, parts: Sequence[Part]) -> None:

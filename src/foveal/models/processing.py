@@ -109,7 +109,8 @@ class Processor(ProcessorMixin, ABC):
 
         Neighbouring pieces are tokenised as one text, save where the user's words spell a control token: there they are broken inside it.
         """
-        written, run = Written(), []
+        written = Written()
+        run: list[tuple[str, bool]] = []
         written.add(self._opening, [False] * len(self._opening))
         images = iter(slots)
         for piece in pieces:

@@ -80,7 +80,8 @@ def summed(difference: Weight, base: Weight, *, more_rows: bool = False) -> Weig
     """
     longer = more_rows and difference.shape[0] >= base.shape[0] and difference.shape[1:] == base.shape[1:]
     if difference.shape != base.shape and not longer:
-        raise ValueError(f"{difference.name} has shape {list(difference.shape)}, and {list(base.shape)} in the base: it is the difference to another.")
+        shapes = f"{list(difference.shape)}, and {list(base.shape)} in the base"
+        raise ValueError(f"{difference.name} has shape {shapes}: it is the difference to another.")
 
     def read() -> Tensor:
         whole, start = difference.read(), base.read()
@@ -91,7 +92,12 @@ def summed(difference: Weight, base: Weight, *, more_rows: bool = False) -> Weig
 
 
 def write_shards(
-    folder: Path, weights: Sequence[Weight], *, shard_bytes: int = 5 * 10**9, watch: Callable[[int, int], None] | None = None
+    folder: Path,
+    weights: Sequence[Weight],
+    *,
+    stem: str = "model",
+    shard_bytes: int = 5 * 10**9,
+    watch: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Writes weights, in their order, as safetensors files of at most `shard_bytes` each, and an index last if there are several.
 
@@ -105,7 +111,7 @@ def write_shards(
         shards[-1].append(weight)
     total, written, files = sum(weight.num_bytes for weight in weights), 0, []
     for number, shard in enumerate(shards, 1):
-        name = "model.safetensors" if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        name = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
         files.append(folder / name)
         with files[-1].open("wb") as file:
             file.write(_header(shard))
@@ -119,7 +125,7 @@ def write_shards(
     if len(shards) > 1:
         places = {weight.name: file.name for file, shard in zip(files, shards, strict=True) for weight in shard}
         index = {"metadata": {"total_size": total}, "weight_map": places}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     return files
 
 
@@ -189,24 +195,42 @@ def _open_file(file: Path, allow_pickle: bool) -> list[Weight]:
     if file.suffix != ".safetensors":
         if not allow_pickle:
             raise ValueError(f"{file.name} is a pickled checkpoint: opened only with --allow-pickle (allow_pickle=True), tensors only.")
-        return [
-            Weight(name, tensor.dtype, tuple(tensor.shape), partial(_read_pickled, file, name)) for name, tensor in _unpickle(file).items()
-        ]
+        return [Weight(name, tensor.dtype, tuple(tensor.shape), partial(_read_pickled, file, name)) for name, tensor in _unpickle(file).items()]
+    entries, start = _entries(file)
+    if odd := [name for name, entry in entries.items() if entry["dtype"] not in _KINDS]:
+        raise ValueError(f"{odd[0]} of {file.name} holds {entries[odd[0]]['dtype']}; it can be any of {', '.join(_KINDS)}.")
+    weights = []
+    for name, entry in entries.items():
+        kind, shape = _KINDS[entry["dtype"]], tuple(entry["shape"])
+        weights.append(Weight(name, kind, shape, partial(_read_at, file, start + entry["data_offsets"][0], kind, shape)))
+    return weights
+
+
+def _entries(file: Path) -> tuple[dict[str, Any], int]:
+    """What the head of a safetensors file says of each weight, and where the numbers begin."""
     try:
-        with safe_open(file, framework="pt") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-            headers = {name: (some.get_dtype(), tuple(some.get_shape())) for name, some in slices.items()}
+        with safe_open(file, framework="pt"):
+            pass  # the library's own checks of the head: places that overlap or lie outside the file
     except SafetensorError as error:
         raise ValueError(f"{file} is broken or no safetensors file: {error}") from error
-    if odd := [name for name, (kind, _) in headers.items() if kind not in _KINDS]:
-        raise ValueError(f"{odd[0]} of {file.name} holds {headers[odd[0]][0]}; it can be any of {', '.join(_KINDS)}.")
-    return [Weight(name, _KINDS[kind], shape, partial(_read_safely, file, name)) for name, (kind, shape) in headers.items()]
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        entries = json.loads(opened.read(length))
+    entries.pop("__metadata__", None)
+    return entries, 8 + length
 
 
-def _read_safely(file: Path, name: str) -> Tensor:
-    # Opened anew and copied, for what stays mapped counts as memory in use.
-    with safe_open(file, framework="pt") as opened:
-        return opened.get_tensor(name).clone()
+def _read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """Read, not mapped: pages of a mapped file count as memory in use for as long as it is open."""
+    numbers = torch.empty(shape, dtype=dtype)
+    room = memoryview(numbers.reshape(-1).view(torch.uint8).numpy())
+    with file.open("rb", buffering=0) as opened:
+        opened.seek(place)
+        while room:
+            if not (count := opened.readinto(room)):
+                raise ValueError(f"{file} ended before all of its weights were read.")
+            room = room[count:]
+    return numbers
 
 
 def _read_pickled(file: Path, name: str) -> Tensor:

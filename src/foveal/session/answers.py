@@ -6,7 +6,10 @@ from typing import Literal
 from foveal.geometry import Region
 from foveal.grounding import GroundedText, Span
 
-__all__ = ["Answer", "Options"]
+__all__ = ["Answer", "Options", "Reason"]
+
+Reason = Literal["stop", "length", "repetition", "error"]
+"""Why an answer ended: see `Answer`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,7 @@ class Answer:
     """
 
     said: GroundedText
-    finish_reason: Literal["stop", "length", "repetition", "error"] = "stop"
+    finish_reason: Reason = "stop"
     raw: str = ""
     error: str | None = None
 

@@ -61,9 +61,7 @@ def answers_to(
     if "region_image" in batch:
         batch["region_image"] = torch.zeros_like(batch["region_image"])  # every row asks about the one image of the sight
     ends = ends_of(model, processor)
-    steering = Steering(
-        len(questions), grammar, ends, constrain=options.constrain, stop_repetition=options.stop_repetition, on_token=on_token
-    )
+    steering = Steering(len(questions), grammar, ends, constrain=options.constrain, stop_repetition=options.stop_repetition, on_token=on_token)
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(options.seed)
         model.generate(

@@ -12,7 +12,9 @@ __all__ = ["check_question", "check_region", "question_from"]
 _REFERENCE = re.compile(r"<(\d{1,4})>")
 _POINTING = re.compile(r"\b(this|that|these|those|it|here)\b", re.IGNORECASE)
 _NEXT_WORD = re.compile(r"\s+([^\W\d_]+)")
-_NOT_NAMED = frozenset("a an the is are was were be in on at of or and for from to by with do does did doing have has made called used look looks".split())
+_NOT_NAMED = re.compile(
+    r"(?:a|an|the|is|are|was|were|be|in|on|at|of|or|and|for|from|to|by|with|do|does|did|doing|have|has|made|called|used|look|looks)", re.IGNORECASE
+)
 _TOLERANCE = 1e-6
 
 
@@ -56,6 +58,7 @@ def check_region(region: Region, size: tuple[int, int] | None = None) -> Region:
     Traceback (most recent call last):
     ValueError: The box 0.1, 0.1, 12, 0.2 reaches outside the image; coordinates are fractions of it, from 0 to 1, x before y.
     """
+    values: tuple[float, ...]
     match region:
         case Point(x, y):
             kind, values = "point", (x, y)
@@ -89,7 +92,7 @@ def _with_all_named(words: str, named: set[int], count: int) -> str:
     if pointing := _POINTING.search(words):
         end = pointing.end()
         following = _NEXT_WORD.match(words, end)
-        if following and pointing[1].lower() not in ("it", "here") and following[1].lower() not in _NOT_NAMED:
+        if following and pointing[1].lower() not in ("it", "here") and not _NOT_NAMED.fullmatch(following[1]):
             end = following.end()
     return f"{words[:end]} {missing}{words[end:]}" if end else f"{missing} {words}"
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, Picture, Turn
@@ -44,38 +44,38 @@ class Scene:
     def __repr__(self) -> str:
         return f"Scene({self.session!r}, {self.size[0]}x{self.size[1]})"
 
-    def ask(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: object) -> Answer:
+    def ask(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: Any) -> Answer:
         """Ask with words and regions in any order: `scene.ask("What is ", Box(0.1, 0.2, 0.3, 0.4), " for?", max_new_tokens=40)`.
 
         ValueError for an empty question, or a region that is empty or outside the image.
         """
         return self.ask_many([GroundedText.join(*parts)], options, **changes)[0]
 
-    def ask_many(self, questions: Sequence[Question], options: Options | None = None, **changes: object) -> list[Answer]:
+    def ask_many(self, questions: Sequence[Question], options: Options | None = None, **changes: Any) -> list[Answer]:
         """Ask many questions in batches of `options.batch`; the answers are those of asking each alone."""
         return self.reply_many([(Turn("user", _joined(question)),) for question in questions], options, **changes)
 
-    def reply_many(self, conversations: Sequence[Sequence[Turn]], options: Options | None = None, **changes: object) -> list[Answer]:
+    def reply_many(self, conversations: Sequence[Sequence[Turn]], options: Options | None = None, **changes: Any) -> list[Answer]:
         """The model's next turn in each of many conversations about this image."""
         chosen = replace(options or Options(), **changes)
         examples = [self._example(turns) for turns in conversations]
         return [answer for start in range(0, len(examples), chosen.batch) for answer in self._answers(examples[start : start + chosen.batch], chosen)]
 
     @overload
-    def describe(self, region: Region, options: Options | None = None, **changes: object) -> Answer: ...
+    def describe(self, region: Region, options: Options | None = None, **changes: Any) -> Answer: ...
     @overload
-    def describe(self, region: Sequence[Region], options: Options | None = None, **changes: object) -> list[Answer]: ...
-    def describe(self, region: Region | Sequence[Region], options: Options | None = None, **changes: object) -> Answer | list[Answer]:
+    def describe(self, region: Sequence[Region], options: Options | None = None, **changes: Any) -> list[Answer]: ...
+    def describe(self, region: Region | Sequence[Region], options: Options | None = None, **changes: Any) -> Answer | list[Answer]:
         """What a region shows; of many, a list in their order."""
         if isinstance(region, Sequence):
             return self.ask_many([wordings.ask_name(one) for one in region], options, **changes)
         return self.ask(wordings.ask_name(region), options=options, **changes)
 
     @overload
-    def locate(self, phrase: str, options: Options | None = None, **changes: object) -> Answer: ...
+    def locate(self, phrase: str, options: Options | None = None, **changes: Any) -> Answer: ...
     @overload
-    def locate(self, phrase: Sequence[str], options: Options | None = None, **changes: object) -> list[Answer]: ...
-    def locate(self, phrase: str | Sequence[str], options: Options | None = None, **changes: object) -> Answer | list[Answer]:
+    def locate(self, phrase: Sequence[str], options: Options | None = None, **changes: Any) -> list[Answer]: ...
+    def locate(self, phrase: str | Sequence[str], options: Options | None = None, **changes: Any) -> Answer | list[Answer]:
         """Where what `phrase` names is: its boxes are the answer's regions, none when the model says it is not there."""
         phrases = [phrase] if isinstance(phrase, str) else list(phrase)
         if not all(one.strip() for one in phrases):
@@ -83,16 +83,16 @@ class Scene:
         answers = self.ask_many([wordings.ask_location(one.strip()) for one in phrases], options, **changes)
         return answers[0] if isinstance(phrase, str) else answers
 
-    def detect(self, options: Options | None = None, **changes: object) -> Answer:
+    def detect(self, options: Options | None = None, **changes: Any) -> Answer:
         """All objects the model sees, each with its name and box, in reading order."""
         return self.ask(wordings.ask_detection(), options=options, **changes)
 
-    def caption(self, *, grounded: bool = False, options: Options | None = None, **changes: object) -> Answer:
+    def caption(self, *, grounded: bool = False, options: Options | None = None, **changes: Any) -> Answer:
         """What the image shows; with `grounded`, the things mentioned have their boxes."""
         question = wordings.ask_caption()
         return self.ask(wordings.with_coordinates(question) if grounded else question, options=options, **changes)
 
-    def stream(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: object) -> Iterator[str | Answer]:
+    def stream(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: Any) -> Iterator[str | Answer]:
         """As `ask`, but yields the words while they are said, and at the end the whole answer.
 
         The pieces together are the answer's text. A place appears with the answer only; its words do not wait for it. Leaving the loop
@@ -115,7 +115,7 @@ class Scene:
                 check_question(turn.said)
         return Example("", (self.picture,), tuple(turns))
 
-    def _answers(self, examples: Sequence[Example], options: Options, **hearing: object) -> list[Answer]:
+    def _answers(self, examples: Sequence[Example], options: Options, **hearing: Any) -> list[Answer]:
         session = self.session
         return answers_to(examples, session.model, session.processor, self.sight, self.prefix, session.grammar, options, **hearing)
 

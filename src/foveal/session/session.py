@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -16,7 +17,7 @@ from foveal.session.answers import Answer, Options
 from foveal.session.decoding import grammar_of
 from foveal.session.grammar import PlaceGrammar
 from foveal.session.scene import Scene
-from foveal.zoo import list_models, model_path
+from foveal.zoo import find_model
 
 __all__ = ["Session"]
 
@@ -45,7 +46,7 @@ class Session:
         Without `device`, a GPU is used where there is one. Without `dtype`, bfloat16 there and float32 on a CPU. Weights are read from
         safetensors only, and no code of the model's folder is run. ValueError for what cannot be opened.
         """
-        place = _placed(str(name_or_path))
+        place = find_model(str(name_or_path))
         chosen = torch.device(device) if device is not None else _best_device()
         kind = _dtype(dtype, chosen)
         try:
@@ -64,7 +65,7 @@ class Session:
             sight = self.model.encode_images(**self.processor.see([upright]).to(self.model.device))
         return Scene(self, Picture(*upright.size, pixels=upright), sight)
 
-    def answer(self, examples: Iterable[Example], options: Options | None = None, **changes: object) -> Iterator[Answer]:
+    def answer(self, examples: Iterable[Example], options: Options | None = None, **changes: Any) -> Iterator[Answer]:
         """One answer to the last question of each example, in their order; answers that an example already holds are not looked at.
 
         Examples are read a few batches ahead, and those about one picture share its scene. One that cannot be answered (a picture that
@@ -127,17 +128,6 @@ def _picture_key(example: Example) -> object:
         return object()
     picture = example.images[0]
     return (picture.path, picture.data, None if picture.pixels is None else id(picture.pixels), picture.width, picture.height)
-
-
-def _placed(name: str) -> str:
-    if name in list_models():
-        return str(model_path(name))
-    if Path(name).is_dir():
-        return name
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return name
-    shipped = ", ".join(list_models()) or "none yet"
-    raise ValueError(f"There is no model {name!r}; shipped are: {shipped}. A folder, or a hub name like owner/model, is taken too.")
 
 
 def _best_device() -> torch.device:

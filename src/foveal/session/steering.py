@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
+from foveal.session.answers import Reason
 from foveal.session.grammar import PlaceGrammar, is_circling
 
 __all__ = ["Follow", "Steer", "Steering"]
@@ -36,7 +37,7 @@ class Steering:
         self.on_token = on_token
         self.tokens: list[list[int]] = [[] for _ in range(rows)]
         self.logprobs: list[list[float]] = [[] for _ in range(rows)]
-        self.reasons: list[str | None] = [None] * rows
+        self.reasons: list[Reason | None] = [None] * rows
         self._open: list[str | None] = [None] * rows
         self._texts = [""] * rows
         self._last: Tensor | None = None

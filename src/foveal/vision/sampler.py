@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -80,8 +80,9 @@ class SamplerBlock(nn.Module):
         """Pools, for every anchor, what its neighbours have become: `moved` are features of distinct points after M, `held` of anchors after W."""
         dtype = moved.dtype
         with torch.autocast(moved.device.type, enabled=False):
-            near = wide(moved) + around.places.to(wide(moved).dtype) @ wide(folded.move_place).T
-            base = wide(held) + around.places[around.centre].to(near.dtype) @ wide(folded.hold_place).T + folded.bias - near[around.centre]
+            near = torch.addmm(wide(moved), around.places.to(wide(moved).dtype), wide(folded.move_place).T)
+            base = torch.addmm(wide(held), around.places[around.centre].to(near.dtype), wide(folded.hold_place).T)
+            base = base + folded.bias - near[around.centre]
             near, base = near.to(dtype), base.to(dtype)
             size = _anchors_at_once(near, *around.near.shape)
             pieces = zip(base.split(size), around.near.split(size), strict=True)
@@ -185,7 +186,7 @@ class VisualSampler(nn.Module):
         else:
             features = read_cells(sources[0], corners, shares)
             moved, held = _move(folds[0], features), F.linear(features[first.centre], folds[0].hold)
-        for index, (block, folded, around) in enumerate(zip(self.blocks, folds, plan.blocks, strict=True)):
+        for index, (block, folded, around) in enumerate(zip(self._each(), folds, plan.blocks, strict=True)):
             if index:
                 moved, held = _move(folded, features), F.linear(features[around.centre], folded.hold)
             features = block.gather(folded, moved, held, around)
@@ -193,7 +194,10 @@ class VisualSampler(nn.Module):
 
     def _folds(self, regions: int, first: int) -> list[_Folded]:
         rows = (first, *(regions * count for count in self.anchors[:-1]))
-        return [block.fold(count) for block, count in zip(self.blocks, rows, strict=True)]
+        return [block.fold(count) for block, count in zip(self._each(), rows, strict=True)]
+
+    def _each(self) -> list[SamplerBlock]:
+        return cast(list[SamplerBlock], list(self.blocks))
 
     @torch.no_grad()
     def _choose(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-__all__ = ["list_models", "model_path", "model_summary"]
+__all__ = ["find_model", "list_models", "model_path", "model_summary"]
 
 _HERE = Path(__file__).parent
 
@@ -22,6 +22,23 @@ def model_path(name: str) -> Path:
     if name not in (shipped := list_models()):
         raise ValueError(f"There is no shipped model {name!r}; what ships is: {', '.join(shipped) or 'none yet'}.")
     return _HERE / name
+
+
+def find_model(name_or_path: str) -> str:
+    """Where a model is: the folder of a shipped one, a folder as it is given, or a name of the hub ("owner/name").
+
+    ValueError for anything else, naming what ships, and for a folder that holds no model.
+    """
+    if name_or_path in list_models():
+        return str(model_path(name_or_path))
+    if (folder := Path(name_or_path)).is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"The folder {name_or_path} holds no model: it has no config.json.")
+        return name_or_path
+    if name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~")) and not name_or_path.endswith("/"):
+        return name_or_path
+    shipped = ", ".join(list_models()) or "none yet"
+    raise ValueError(f"There is no model {name_or_path!r}; shipped are: {shipped}. A folder, or a hub name like owner/model, is taken too.")
 
 
 def model_summary(name: str) -> str:

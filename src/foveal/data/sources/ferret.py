@@ -43,10 +43,8 @@ def ferret_items(
     >>> next(ferret_items([item | {"conversations": talk}])).turns[1].said
     GroundedText(text='The cat.', spans=(Span(start=0, end=7, regions=(Box(x0=0.1, y0=0.1, x1=0.4, y1=0.4, image=0),), scores=()),))
     """
-    if isinstance(source, str | PathLike):
-        with open(source, encoding="utf-8") as file:
-            source = json.load(file)
-    for place, item in enumerate(source):
+    items: Iterable[Mapping[str, Any]] = json.loads(Path(source).read_text(encoding="utf-8")) if isinstance(source, str | PathLike) else source
+    for place, item in enumerate(items):
         yield _example(item, folder, request_boxes, licence, pointing or random_pointing(np.random.default_rng((seed, place))))
 
 
@@ -76,7 +74,8 @@ def random_pointing(rng: np.random.Generator) -> Pointing:
 
 
 def _example(item: Mapping[str, Any], folder: str | PathLike[str], request_boxes: bool, licence: str, pointing: Pointing) -> Example:
-    images, width, height = (), 1, 1
+    images: tuple[Picture, ...] = ()
+    width, height = 1, 1
     if "image" in item:
         width, height = int(item["image_w"]), int(item["image_h"])
         images = (Picture(width, height, str(Path(folder, item["image"]))),)

@@ -10,16 +10,16 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from foveal.models.card import Licence, Part, find_licence, stated_licence, write_card
+from foveal.models.card import Part, find_licence, stated_licence, write_card
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.layout import STALE, foreign_weight, local_copies, published_name
 from foveal.models.ferret.model import FerretForConditionalGeneration
 from foveal.models.ferret.processor import FerretProcessor
-from foveal.models.ferret.published import ferret_fields, known_name, language_fields, published_settings, vision_fields
+from foveal.models.ferret.published import ferret_fields, known_name, language_fields, vision_fields
 from foveal.models.ferret.tokens import legacy_tokenizer
 from foveal.models.shards import Weight, cast, open_weights, read_json, summed, whole_folder, write_shards
 
-__all__ = ["Checkpoint", "arrange", "convert", "open_published", "weight_shapes"]
+__all__ = ["Checkpoint", "arrange", "convert", "open_published", "weight_shapes", "weights_part"]
 
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _SHOWN = 6
@@ -101,8 +101,8 @@ def open_published(
     tower = clip or (source / "vision_tower" if (source / "vision_tower").is_dir() else None)
     if not any("vision_model." in name for name in weights):
         weights |= _tower_weights(tower, settings, allow_pickle)
-    tokenizer = _tokenizer(settings, [source, base] if base else [source], weights[_EMBEDDING].shape[0])
     config = _config(settings, weights, vision_fields(settings, tower), dual, fields or {})
+    tokenizer = _tokenizer(settings, [source, base] if base else [source], weights[_EMBEDDING].shape[0])
     region = settings.get("im_region_fea_token")
     found = tokenizer.get_vocab().get("<region_fea>")
     if region is not None and region != found:
@@ -148,6 +148,15 @@ def weight_shapes(config: FerretConfig) -> dict[str, tuple[int, ...]]:
         model = FerretForConditionalGeneration(config)
     tied = set(model.all_tied_weights_keys)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
+
+
+def weights_part(source: Path, licence: str | None, origin: str | None) -> Part:
+    """What the card says of the weights themselves. ValueError when neither `licence` nor the folder of `source` states a licence."""
+    folder = source if source.is_dir() else source.parent
+    found = stated_licence(licence) if licence is not None else find_licence(folder)
+    if found is None:
+        raise ValueError(f"{folder} states no licence of its weights: give the one their source states (--licence), a name, a sentence or a file.")
+    return Part("weights", origin or source.resolve().name, found)
 
 
 def _added(weights: dict[str, Weight], base: Mapping[str, Weight], place: Path) -> dict[str, Weight]:
@@ -215,14 +224,14 @@ def _tokenizer(settings: Mapping[str, Any], folders: Sequence[Path], vocabulary:
     length = settings.get("tokenizer_model_max_length") or 2048
     for folder in folders:
         model, whole = folder / "tokenizer.model", folder / "tokenizer.json"
-        if model.is_file() and (settings.get("model_type") in ("ferret", "ferret_llama") or not whole.is_file()):
+        if model.is_file() and settings.get("model_type") in ("ferret", "ferret_llama") and vocabulary < 100_000:
             tokenizer = _legacy(model, _added_tokens(folder), length)
             break
         if whole.is_file():
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, padding_side="right", model_max_length=length)
             break
     else:
-        raise ValueError(f"{folders[0]} holds no tokenizer: tokenizer.model or tokenizer.json is wanted.")
+        raise ValueError(f"{folders[0]} holds no tokenizer: tokenizer.json is wanted, or tokenizer.model of a Llama or Vicuna.")
     if "<region_fea>" not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"additional_special_tokens": ["<region_fea>"]})
     highest = max(tokenizer.get_vocab().values())
@@ -240,20 +249,20 @@ def _legacy(model: Path, added: Mapping[str, int], length: int) -> PreTrainedTok
         raise ValueError(f"{model} is no sentencepiece model: {str(error).splitlines()[0]}") from error
     vocabulary = tokenizer.get_vocab()
     if moved := [token for token, number in added.items() if vocabulary[token] != number]:
-        raise ValueError(f"{model.parent / 'added_tokens.json'} wants {moved[0]} to be token {added[moved[0]]}; behind {model.name} it is {vocabulary[moved[0]]}.")
+        number = vocabulary[moved[0]]
+        raise ValueError(f"{model.parent} says that {moved[0]} is token {added[moved[0]]}; added to {model.name} it is {number}.")
     return tokenizer
 
 
 def _added_tokens(folder: Path) -> dict[str, int]:
-    """Tokens that were added to the sentencepiece model, by `added_tokens.json`."""
-    return read_json(folder / "added_tokens.json") if (folder / "added_tokens.json").is_file() else {}
+    """Tokens that stand beside the sentencepiece model, in the older or the newer of transformers' files."""
+    older, newer = folder / "added_tokens.json", folder / "tokenizer_config.json"
+    decoder = read_json(newer).get("added_tokens_decoder", {}) if newer.is_file() else {}
+    return {token["content"]: int(number) for number, token in decoder.items()} | (read_json(older) if older.is_file() else {})
 
 
 def _parts(source: Path, base: Path | None, clip: Path | None, licence: str | None, origin: str | None) -> list[Part]:
-    found: Licence | None = stated_licence(licence) if licence is not None else find_licence(source)
-    if found is None:
-        raise ValueError(f"{source} states no licence of its weights: give what their source states (--licence), an identifier, a sentence or a file.")
-    parts = [Part("weights", origin or source.resolve().name, found)]
+    parts = [weights_part(source, licence, origin)]
     others = (("language model", base), ("image encoder", clip))
     return parts + [Part(role, folder.resolve().name, find_licence(folder)) for role, folder in others if folder is not None]
 
@@ -280,7 +289,7 @@ def _described(config: FerretConfig, base: Path | None, dual: bool) -> str:
     )
     body += " The published difference was added to its base." if base else ""
     body += " The tiles' encoder and projector are copies of the overview's: a start for Ferret-v2, not its trained weights." if dual else ""
-    return f'{body}\n\n```python\nfrom foveal.session import Session\n\nSession.open("this folder")\n```'
+    return f'{body}\n\n```python\nfrom foveal.session import Session\n\nSession.open("path/of/this/folder")\n```'
 
 
 def _listed(names: Sequence[str]) -> str:

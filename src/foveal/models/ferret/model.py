@@ -107,7 +107,8 @@ class FerretForConditionalGeneration(GroundedModel):
         shapes = [(0, 0)] * len(overview) if grids is None else [(int(rows), int(cols)) for rows, cols in grids.tolist()]
         _check_grids(shapes, len(overview), 0 if tiles is None else len(tiles))
         near = self.projector(overview)
-        merged = far = [None] * len(overview)
+        far: list[Tensor | None] = [None] * len(overview)
+        merged = far
         if tiles is not None and len(tiles):
             tiles = tiles.to(self.dtype)
             far = _merged((self.local_projector or self.projector)(tiles), shapes)
@@ -209,7 +210,7 @@ class FerretForConditionalGeneration(GroundedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give either input_ids or inputs_embeds.")
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
-        if inputs_embeds is None:
+        if inputs_embeds is None and input_ids is not None:
             inputs_embeds, sight = self.embed(
                 input_ids,
                 cached=past > 0,
@@ -315,6 +316,7 @@ class FerretForConditionalGeneration(GroundedModel):
             return sight
         if overview_features is not None:
             return self.project(FerretFeatures(overview_features, tile_features), grids, image_sizes)
+        assert pixel_values is not None
         return self.encode_images(pixel_values, tile_values, grids, image_sizes)
 
     def _adapted(self, features: Tensor, which: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -79,8 +79,8 @@ class FerretProcessor(Processor):
     @classmethod
     def from_config(cls, config: FerretConfig, tokenizer: PreTrainedTokenizerBase, **other: Any) -> "FerretProcessor":
         """The processor of a model: everything that its configuration fixes is taken from there, `other` values go before."""
-        names = ("overview_side", "tile_side", "overview_cells", "tile_cells", "grids", "merge", "sampler_points", "sampler_anchors")
-        names += ("bins", "coordinates", "features", "template", "image_token_id", "region_token_id", "context_length")
+        names = ["overview_side", "tile_side", "overview_cells", "tile_cells", "grids", "merge", "sampler_points", "sampler_anchors"]
+        names += ["bins", "coordinates", "features", "template", "image_token_id", "region_token_id", "context_length"]
         colours = _colours(config.vision_config.model_type)
         tile_colours = _colours((config.local_vision_config or config.vision_config).model_type)
         values = {name: getattr(config, name) for name in names} | {"colours": colours, "tile_colours": tile_colours}
@@ -157,14 +157,14 @@ class FerretProcessor(Processor):
         texts = [text] if isinstance(text, str) else list(text)
         images = [images] if isinstance(images, Image.Image) else list(images or [])
         sizes = [image.size for image in images] if sizes is None else list(sizes)
-        regions = [list(regions or [])] if isinstance(text, str) else [list(some) for some in regions or [[]] * len(texts)]
+        each = [regions or []] if isinstance(text, str) else regions or [[]] * len(texts)
         counts = [one.count("<image>") for one in texts]
-        if sum(counts) != len(sizes) or len(regions) != len(texts):
-            raise ValueError(f"{sum(counts)} <image> in {len(texts)} texts for {len(sizes)} images, and regions for {len(regions)} texts.")
+        if sum(counts) != len(sizes) or len(each) != len(texts):
+            raise ValueError(f"{sum(counts)} <image> in {len(texts)} texts for {len(sizes)} images, and regions for {len(each)} texts.")
         rows, first = [], 0
-        for one, count, some in zip(texts, counts, regions, strict=True):
+        for one, count, some in zip(texts, counts, cast(Sequence[Sequence[Region]], each), strict=True):
             marked = without_marks(one).replace("<image>", IMAGE_MARK).replace("<region_fea>", REGION_MARK)
-            rows.append(self._row([Piece(marked)], some, sizes[first : first + count]))
+            rows.append(self._row([Piece(marked)], list(some), sizes[first : first + count]))
             first += count
         batch = self.batch(rows, np.random.default_rng(), train=False, padding_side=padding_side)
         return BatchFeature({**batch, **(self.see(images) if look and images else {})})
@@ -199,7 +199,7 @@ class FerretProcessor(Processor):
         if [turn.role for turn in turns] != ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2) or not turns:
             raise ValueError(f"example {example.id!r} wants turns that alternate and begin with the user's.")
         sizes = [(picture.width, picture.height) for picture in example.images]
-        messages: list[str | None] = []
+        messages: list[str] = []
         regions: list[Region] = []
         for turn in turns:
             said = replace(turn.said, text=without_marks(turn.said.text))

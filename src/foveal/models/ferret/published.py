@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, CLIPVisionConfig, PreTrainedConfig
 
 from foveal.models.ferret.config import FerretConfig
@@ -155,7 +154,8 @@ def _own_fields(kind: type[PreTrainedConfig], settings: Mapping[str, Any]) -> di
 
 def _check(settings: Mapping[str, Any], name: str, known: tuple[Any, ...]) -> None:
     if settings.get(name) not in known:
-        raise ValueError(f"config.json says {name}={settings.get(name)!r}; {' or '.join(repr(value) for value in known if value is not None)} is wanted.")
+        wanted = " or ".join(repr(value) for value in known if value is not None)
+        raise ValueError(f"config.json says {name}={settings.get(name)!r}; {wanted} is wanted.")
 
 
 def _grids(pinpoints: Any, side: int) -> list[list[int]]:
