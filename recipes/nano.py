@@ -139,10 +139,11 @@ def finish(run: Run) -> None:
 
 
 def ship(run: Run) -> None:
-    """Writes the finished model as it ships: bfloat16, with its processor."""
+    """Writes the finished model as it ships: bfloat16, with its processor and its card."""
     model, processor = run.model(WHOLE.name)
     model.to(torch.bfloat16).save_pretrained(run.folder / "ferret-v2-nano")
     processor.save_pretrained(run.folder / "ferret-v2-nano")
+    (run.folder / "ferret-v2-nano" / "README.md").write_text((Path(__file__).parent / "nano_card.md").read_text())
 
 
 WORDS_ALONE = ("locate", "ground", "absent", "detect", "count", "present", "refer", "locate_all")

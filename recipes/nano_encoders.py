@@ -1,5 +1,7 @@
-"""Pretrains the small encoders: a CLIP-style overview encoder and a DINOv2-style tile encoder learn, patch by patch, which word names the thing
-under a patch (image-text contrast against one table of words that both share), its colour, and how far its edges are."""
+"""Pretrains the small encoders to say, patch by patch, what is under a patch, its colour and how far its edges are.
+
+A CLIP-style encoder learns it on overviews, a DINOv2-style one on tiles; what a patch is called is contrasted with one table of words for both.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -29,8 +29,9 @@ GROUND = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """`views` uint8 [n side side 3]; `names` and `colours` int16 [n patches]; `edges` float16 [n patches 4]: left, top, right and bottom distance from the
-    patch's centre to the box of the thing under it, in patches; `first` [pictures + 1] index of each picture's overview; `grids` [pictures 2]."""
+    """`views` uint8 [n side side 3]; `names` and `colours` int16 [n patches]; `edges` float16 [n patches 4]: left, top, right and bottom
+    distance from the patch's centre to the box of the thing under it, in patches; `first` [pictures + 1] index of each picture's overview;
+    `grids` [pictures 2]."""
 
     views: np.ndarray
     names: np.ndarray

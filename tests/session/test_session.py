@@ -234,7 +234,9 @@ def test_a_saved_model_opens_and_answers_the_same(ferret: Any, scene: Scene, tmp
         part.save_pretrained(str(tmp_path / "tiny"))
     opened = Session.open(tmp_path / "tiny", device="cpu")
     assert opened.look(picture()).detect(BRIEF).raw == scene.detect(BRIEF).raw
-    assert Session.open(tmp_path / "tiny", "cpu", "bfloat16").model.dtype == torch.bfloat16
+    short = Session.open(str(tmp_path / "tiny"), "cpu", "bfloat16")
+    assert short.model.dtype == torch.bfloat16
+    assert short.look(picture()).describe(Box(0.1, 0.1, 0.5, 0.5), BRIEF).raw
 
 
 def test_a_model_that_is_not_there_is_refused_by_naming_what_ships(tmp_path: Any) -> None:

@@ -16,7 +16,7 @@ from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
 
-__all__ = ["app", "ask", "caption", "convert", "detect", "doctor", "locate", "main", "models"]
+__all__ = ["RegionCommand", "app", "ask", "caption", "convert", "detect", "doctor", "locate", "main", "models"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)

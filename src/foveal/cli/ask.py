@@ -12,11 +12,11 @@ from foveal.session.questions import question_from
 
 __all__ = ["ask"]
 
-Words = Annotated[list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Images, then the question; or - for JSON lines.", show_default=False)]
+_Words = Annotated[list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Images, then the question; or - for JSON lines.", show_default=False)]
 
 
 def ask(
-    words: Words,
+    words: _Words,
     box: Boxes = None,
     point: Points = None,
     scribble: Scribbles = None,

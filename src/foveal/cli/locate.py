@@ -14,11 +14,11 @@ from foveal.grounding.wordings.ferret import ask_location
 
 __all__ = ["locate"]
 
-Words = Annotated[list[str], typer.Argument(metavar="IMAGE... PHRASE", help="Images, then the phrase; or - for JSON lines.", show_default=False)]
+_Words = Annotated[list[str], typer.Argument(metavar="IMAGE... PHRASE", help="Images, then the phrase; or - for JSON lines.", show_default=False)]
 
 
 def locate(
-    words: Words,
+    words: _Words,
     model: Model = DEFAULT_MODEL,
     device: Device = None,
     as_json: Json = False,

@@ -1,6 +1,6 @@
 """Batches of examples for training: conversations through a processor, or many questions about one image packed behind it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from foveal.grounding import Example
 
 __all__ = ["Packed", "pack", "packed_mask", "single_questions", "stack_packed", "train_loader"]
 
-IGNORED = -100
+_IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def pack(texts: Sequence[tuple[Sequence[int], Sequence[int]]], shared: int) -> P
     """
     if not texts or any(list(ids[:shared]) != list(texts[0][0][:shared]) or len(ids) < shared for ids, _ in texts):
         raise ValueError(f"{len(texts)} texts were given to be packed behind {shared} tokens; all must begin with the same {shared}")
-    ids, labels = list(texts[0][0][:shared]), [IGNORED] * shared
+    ids, labels = list(texts[0][0][:shared]), [_IGNORED] * shared
     positions, segments = list(range(shared)), [0] * shared
     for number, (said, learnt) in enumerate(texts, 1):
         ids += said[shared:]
@@ -48,7 +48,7 @@ def pack(texts: Sequence[tuple[Sequence[int], Sequence[int]]], shared: int) -> P
         positions += range(shared, len(said))
         segments += [number] * (len(said) - shared)
         # The first token of a text is predicted by the last of the beginning, not by the end of the text before it.
-        labels[len(ids) - (len(said) - shared)] = IGNORED
+        labels[len(ids) - (len(said) - shared)] = _IGNORED
     return Packed(*(torch.tensor(row) for row in (ids, labels, positions, segments)))
 
 
@@ -62,7 +62,7 @@ def packed_mask(segments: Int[Tensor, "batch length"]) -> Bool[Tensor, "batch 1 
 
 def stack_packed(rows: Sequence[Packed], pad: int) -> dict[str, Tensor]:
     """Packed rows as one batch, padded on the right: input_ids, labels, position_ids and a 4-D attention_mask."""
-    fill = {"ids": pad, "labels": IGNORED, "positions": 0, "segments": -1}
+    fill = {"ids": pad, "labels": _IGNORED, "positions": 0, "segments": -1}
     columns = {name: pad_sequence([getattr(row, name) for row in rows], batch_first=True, padding_value=value) for name, value in fill.items()}
     return {
         "input_ids": columns["ids"],
@@ -79,7 +79,7 @@ def single_questions(example: Example) -> list[Example]:
 
 
 def train_loader(
-    examples: Dataset | Iterable[Example], encode: Callable[[list[Example]], dict[str, Tensor]], batch: int, *, workers: int = 0, seed: int = 0
+    examples: Dataset, encode: Callable[[list[Example]], dict[str, Tensor]], batch: int, *, workers: int = 0, seed: int = 0
 ) -> DataLoader:
     """Batches of `examples` through `encode` (a processor's, with `train=True`), shuffled by `seed`, prepared by `workers` processes."""
     generator = torch.Generator().manual_seed(seed)

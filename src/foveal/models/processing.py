@@ -86,8 +86,8 @@ class Processor(ProcessorMixin, ABC):
         """Images as the tensors that the model's `see` and `encode_images` take."""
 
     @abstractmethod
-    def encode(self, examples: Sequence[Any], *, train: bool = False) -> BatchFeature:
-        """Examples as the tensors that the model's `forward` and `generate` take."""
+    def encode(self, examples: Sequence[Any], *, train: bool = False, look: bool = True, padding_side: str | None = None) -> BatchFeature:
+        """Examples as the tensors that the model's `forward` and `generate` take; without `look`, without the images' pixels."""
 
     @abstractmethod
     def decode(self, ids: Sequence[Sequence[int]], *given: Any, **options: Any) -> list[GroundedText]:

@@ -223,7 +223,7 @@ def _entries(file: Path) -> tuple[dict[str, Any], int]:
 def _read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     """Read, not mapped: pages of a mapped file count as memory in use for as long as it is open."""
     numbers = torch.empty(shape, dtype=dtype)
-    room = memoryview(numbers.reshape(-1).view(torch.uint8).numpy())
+    room = numbers.reshape(-1).view(torch.uint8).numpy().data
     with file.open("rb", buffering=0) as opened:
         opened.seek(place)
         while room:
@@ -266,4 +266,4 @@ def _write(weight: Weight, file: BinaryIO) -> None:
     numbers = weight.read()
     if (numbers.dtype, tuple(numbers.shape)) != (weight.dtype, weight.shape):
         raise ValueError(f"{weight.name} changed while it was read: {list(numbers.shape)} now, {list(weight.shape)} before.")
-    file.write(memoryview(numbers.contiguous().reshape(-1).view(torch.uint8).numpy()))
+    file.write(numbers.contiguous().reshape(-1).view(torch.uint8).numpy().data)

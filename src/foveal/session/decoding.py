@@ -1,7 +1,8 @@
 """Answers a batch of questions about one image by transformers' `generate`, all starting from the one cached beginning of their prompts."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +63,7 @@ def answers_to(
         batch["region_image"] = torch.zeros_like(batch["region_image"])  # every row asks about the one image of the sight
     ends = ends_of(model, processor)
     steering = Steering(len(questions), grammar, ends, constrain=options.constrain, stop_repetition=options.stop_repetition, on_token=on_token)
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(options.seed)
+    with _seeded(model.device, options):
         model.generate(
             **batch,
             sight=sight,
@@ -92,6 +92,17 @@ def grammar_of(processor: Processor) -> PlaceGrammar:
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     spellings = ["" if index in special else spelling_of(token) for index, token in enumerate(tokens)]
     return PlaceGrammar(spellings, digits=len(str(getattr(processor, "bins", 1000) - 1)))
+
+
+@contextmanager
+def _seeded(device: torch.device, options: Options) -> Iterator[None]:
+    """Random draws start from the options' seed and leave the caller's as they were; nothing is touched where nothing is drawn."""
+    if options.temperature == 0:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(options.seed)
+        yield
 
 
 def _generation(processor: Processor, ends: Sequence[int], options: Options) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def train(
     trainer = RecipeTrainer(recipe=recipe, model=model, args=arguments, train_dataset=examples, data_collator=collate)
     start = last_whole_checkpoint(folder) if resume else None
     output = trainer.train(resume_from_checkpoint=str(start) if start else None)
-    save_losses(folder, trainer.state.log_history)
+    _save_losses(folder, trainer.state.log_history)
     return output
 
 
@@ -55,6 +55,7 @@ class RecipeTrainer(Trainer):
     def __init__(self, recipe: Recipe, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.recipe = recipe
+        self.optimizer: torch.optim.Optimizer | None
         self.model_accepts_loss_kwargs = False
         self.seen: dict[str, torch.Tensor] = {}
 
@@ -64,7 +65,7 @@ class RecipeTrainer(Trainer):
             decayed = set(self.get_decay_parameter_names(self.model))
             groups = []
             for component, rate in self.recipe.learn.items():
-                named = [(f"{component}.{name}", value) for name, value in components(self.model)[component].named_parameters()]
+                named = [(f"{component}.{name}", value) for name, value in _components(self.model)[component].named_parameters()]
                 for kept, decay in ((True, self.recipe.weight_decay), (False, 0.0)):
                     values = [value for name, value in named if (name in decayed) is kept]
                     groups.append({"params": values, "lr": rate, "weight_decay": decay})
@@ -82,7 +83,7 @@ class RecipeTrainer(Trainer):
         super().log(logs | {name: round(float(value), 4) for name, value in self.seen.items()}, start_time)
 
 
-def components(model: nn.Module) -> dict[str, nn.Module]:
+def _components(model: nn.Module) -> dict[str, nn.Module]:
     """The modules of a model that a recipe may name: its direct children that hold parameters."""
     return {name: child for name, child in model.named_children() if next(child.parameters(), None) is not None}
 
@@ -95,7 +96,7 @@ def freeze(model: nn.Module, learn: Mapping[str, float]) -> None:
     >>> [name for name, value in model.named_parameters() if value.requires_grad]
     ['tongue.weight', 'tongue.bias']
     """
-    known = components(model)
+    known = _components(model)
     if unknown := sorted(set(learn) - set(known)):
         raise ValueError(f"the recipe trains {', '.join(unknown)}; the model has {', '.join(sorted(known))}")
     model.requires_grad_(False)
@@ -109,10 +110,10 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     Trainer writes its state last; a checkpoint without it, or whose weights do not open, was torn and is passed over.
     """
     numbered = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[-1]), reverse=True)
-    return next((path for path in numbered if is_whole(path)), None)
+    return next((path for path in numbered if _is_whole(path)), None)
 
 
-def is_whole(checkpoint: Path) -> bool:
+def _is_whole(checkpoint: Path) -> bool:
     weights = sorted(checkpoint.glob("*.safetensors"))
     try:
         json.loads((checkpoint / "trainer_state.json").read_text())
@@ -124,7 +125,7 @@ def is_whole(checkpoint: Path) -> bool:
     return bool(weights)
 
 
-def save_losses(folder: Path, history: list[dict]) -> None:
+def _save_losses(folder: Path, history: list[dict]) -> None:
     """Writes the log as JSON and, where matplotlib is installed, as a plot."""
     rows = [row for row in history if "loss" in row]
     (folder / "losses.json").write_text(json.dumps(rows))

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.repocard import metadata_load
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
+from foveal.geometry import Box
 from foveal.models import FerretForConditionalGeneration
 from foveal.models.ferret.convert import convert
 from foveal.models.ferret.layout import foreign_weight, local_copies, published_name
 from foveal.models.ferret.publish import convert_projector, publish
+from foveal.session import Session
 
 KINDS = ("ui", "v1", "v1_avg")
 
@@ -193,8 +196,14 @@ def test_a_tokenizer_that_lacks_the_region_token_gets_it(published: Callable, to
     assert AutoProcessor.from_pretrained(tmp_path / "out").tokenizer("<region_fea>").input_ids == [3]
     large = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0, "b": 5000}, unk_token="a")))
     large.save_pretrained(source)
-    with pytest.raises(ValueError, match="counts to 5001"):
+    with pytest.raises(ValueError, match="counts to 5000"):
         convert(source, tmp_path / "again")
+
+
+def test_a_converted_model_is_opened_by_name_and_answers(published: Callable, tmp_path: Path) -> None:
+    convert(published("ui").write(tmp_path / "source"), tmp_path / "out")
+    scene = Session.open(tmp_path / "out").look(Image.linear_gradient("L").resize((90, 50)).convert("RGB"))
+    assert isinstance(scene.ask("What is ", Box(0.1, 0.2, 0.6, 0.7), "?", max_new_tokens=4).text, str)
 
 
 # doors -----------------------------------------------------------------------------------------------------

@@ -314,10 +314,11 @@ class FerretProcessor(Processor):
         said = self.tokenizer.backend_tokenizer.decode
         raw = said(ids, skip_special_tokens=True)
         pieces = [said([token], skip_special_tokens=True) for token in ids]
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
         if "".join(pieces) != raw:  # a blank before a word is written only between words
-            prefixes = [said(ids[: place + 1], skip_special_tokens=True) for place in range(len(ids))]
-            return raw, [min(len(prefix), len(raw)) for prefix in prefixes]
-        return raw, np.cumsum([len(piece) for piece in pieces]).tolist()
+            ends = [min(len(said(ids[: place + 1], skip_special_tokens=True)), len(raw)) for place in range(len(ids))]
+        blank = len(raw) - len(raw.lstrip())  # between the cue and the answer; it belongs to neither
+        return raw[blank:], [max(end - blank, 0) for end in ends]
 
 
 def _id_of(token: str, tokenizer: PreTrainedTokenizerBase) -> int:

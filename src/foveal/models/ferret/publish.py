@@ -38,7 +38,7 @@ def publish(
     config = FerretConfig.from_pretrained(source)
     settings = published_settings(config)
     weights = [_published(weight, config) for weight in open_weights(source).values()]
-    if lost := sorted(set(weight_shapes(config)) ^ {published_name(weight.name) for weight in weights}):
+    if lost := sorted(set(weight_shapes(config)) ^ {str(published_name(weight.name)) for weight in weights}):
         raise ValueError(f"{source} does not hold the model that its config.json describes: {lost[0]} is missing or superfluous.")
     part = weights_part(source, licence, origin)
     tower = [weight for weight in weights if weight.name.startswith(_INSIDE)] if not config.grids else []

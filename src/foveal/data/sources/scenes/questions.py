@@ -69,7 +69,7 @@ class _Asking:
     rng: np.random.Generator
 
     def pick(self, options: Sequence[str]) -> str:
-        return options[self.rng.integers(len(options))]
+        return options[int(self.rng.integers(len(options)))]
 
     def named(self) -> list[int]:
         return [thing for thing in self.order if self.view.drawing.things[thing].kind != "text"]

@@ -5,7 +5,7 @@ from itertools import count as count_from
 
 import numpy as np
 
-from foveal.data.sources.scenes.drawing import Drawing, SceneStyle, draw_scene
+from foveal.data.sources.scenes.drawing import Drawing, SceneStyle, Split, draw_scene
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import DEFAULT_TASKS, Question, questions
 from foveal.data.sources.scenes.words import tied
@@ -20,7 +20,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 def scenes(
-    split: str = "train",
+    split: Split = "train",
     *,
     start: int = 0,
     count: int | None = None,

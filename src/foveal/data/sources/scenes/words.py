@@ -1,7 +1,7 @@
 """The words of the scenes' questions and answers: wordings, plurals, articles, and the closed list of all pieces they are made of."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from string import ascii_lowercase
 from types import MappingProxyType
@@ -136,7 +136,7 @@ def tied(text: str, *regions: Region) -> GroundedText:
     return GroundedText(text, (Span(0, len(text), regions),))
 
 
-def listed(parts: "list[str] | list[GroundedText]", last: str = ", ") -> GroundedText:
+def listed(parts: Sequence[str | GroundedText], last: str = ", ") -> GroundedText:
     """`parts` one after the other with commas between, and `last` before the last.
 
     >>> listed(["a cat", "a dog", "two stars"], " and ").text
