@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from foveal.data.loader import pack, packed_mask, single_questions, stack_packed, train_loader
 from foveal.geometry import Box
@@ -25,6 +26,17 @@ def test_a_packed_token_reads_the_beginning_and_its_own_text_only() -> None:
 def test_texts_that_begin_differently_are_not_packed() -> None:
     with pytest.raises(ValueError, match="same 2"):
         pack([([1, 2, 3], [1, 2, 3]), ([1, 4, 3], [1, 4, 3])], shared=2)
+
+
+class Some(Dataset):
+    def __init__(self, rows: list[Example]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.rows[index]
 
 
 def about(pixels: Image.Image) -> Example:
@@ -57,7 +69,7 @@ def test_packed_questions_have_the_loss_they_have_alone(ferret: tuple) -> None:
 
 
 def test_the_order_of_a_loader_is_fixed_by_its_seed() -> None:
-    examples = [Example(str(number)) for number in range(10)]
+    examples = Some([Example(str(number)) for number in range(10)])
     orders = [[row for batch in train_loader(examples, lambda rows: [row.id for row in rows], 3, seed=seed) for row in batch] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2])

@@ -57,6 +57,21 @@ def test_the_index_is_written_last(folder: Path, tmp_path: Path) -> None:
     assert len(seen) == len(WEIGHTS) and not any(seen) and (out / INDEX).exists()
 
 
+@pytest.mark.parametrize("pickled", [False, True])
+def test_rows_come_a_few_at_a_time_and_are_the_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pickled: bool) -> None:
+    monkeypatch.setattr("foveal.models.shards._PIECE", 450)
+    torch.save(WEIGHTS, tmp_path / "same.bin")
+    weights = open_weights(tmp_path / "same.bin", allow_pickle=True) if pickled else open_weights(folder / "model.safetensors")
+    save_file({"wide": torch.ones(3, 50)}, tmp_path / "base.safetensors")
+    base = open_weights(tmp_path / "base.safetensors")["wide"]
+    pieces = list(weights["wide"].pieces())
+    assert [len(piece) for piece in pieces] == [2, 2, 2] and torch.equal(torch.cat(pieces), WEIGHTS["wide"])
+    added = summed(weights["wide"], base, more_rows=True)
+    assert torch.equal(torch.cat(list(cast(added, torch.float64).pieces())).float(), added.read())
+    assert torch.equal(added.read()[:3], WEIGHTS["wide"][:3] + 1) and torch.equal(added.read()[3:], WEIGHTS["wide"][3:])
+    assert all(torch.equal(torch.cat(list(weights[name].pieces())), WEIGHTS[name]) for name in ("half", "brain", "none"))
+
+
 def test_safetensors_go_before_pickles(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"not looked at")
     assert open_weights(folder)["wide"].shape == (6, 50)

@@ -1,4 +1,4 @@
-"""Checkpoints read and written one weight at a time, so that a model of any size passes through little memory."""
+"""Checkpoints read and written a few rows at a time, so that a model of any size passes through little memory."""
 
 import json
 import os
@@ -33,22 +33,36 @@ _KINDS = {
 """Element types, as safetensors files name them."""
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_PIECE = 32 * 2**20
+"""Weights pass through memory in runs of rows of about so many bytes."""
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A weight that lies in a file: what it is called and how large it is are known, its numbers come when `read` is called."""
+    """A weight that lies in a file: what it is called and how large it is are known, its numbers come when `read` is called.
+
+    `read()` gives all of it, `read(start, stop)` those of its rows.
+    """
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
-    read: Callable[[], Tensor]
+    read: Callable[..., Tensor]
 
     @property
     def num_bytes(self) -> int:
         """Room it takes in a file."""
         return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+    def pieces(self) -> Iterator[Tensor]:
+        """All rows in order, a few at a time, so that not even the largest weight is in memory whole."""
+        if not self.shape or self.num_bytes <= _PIECE:
+            yield self.read()
+            return
+        rows = max(1, _PIECE * self.shape[0] // self.num_bytes)
+        for start in range(0, self.shape[0], rows):
+            yield self.read(start, min(start + rows, self.shape[0]))
 
 
 def open_weights(place: Path, *, allow_pickle: bool = False) -> dict[str, Weight]:
@@ -70,7 +84,7 @@ def cast(weight: Weight, dtype: torch.dtype) -> Weight:
     """The same weight in another element type. ValueError for one that holds no floating-point numbers: quantised weights are not converted."""
     if not weight.dtype.is_floating_point:
         raise ValueError(f"{weight.name} holds {str(weight.dtype).removeprefix('torch.')}; floating-point weights are wanted, not quantised ones.")
-    return weight if weight.dtype == dtype else replace(weight, dtype=dtype, read=lambda: weight.read().to(dtype))
+    return weight if weight.dtype == dtype else replace(weight, dtype=dtype, read=lambda *rows: weight.read(*rows).to(dtype))
 
 
 def summed(difference: Weight, base: Weight, *, more_rows: bool = False) -> Weight:
@@ -83,9 +97,11 @@ def summed(difference: Weight, base: Weight, *, more_rows: bool = False) -> Weig
         shapes = f"{list(difference.shape)}, and {list(base.shape)} in the base"
         raise ValueError(f"{difference.name} has shape {shapes}: it is the difference to another.")
 
-    def read() -> Tensor:
-        whole, start = difference.read(), base.read()
-        whole[: len(start)] += start.to(whole.dtype)
+    def read(start: int = 0, stop: int | None = None) -> Tensor:
+        whole = difference.read(start, stop)
+        if difference.shape and start < (known := base.shape[0]):
+            part = base.read(start, known if stop is None else min(stop, known))
+            whole[: len(part)] += part.to(whole.dtype)
         return whole
 
     return replace(difference, read=read)
@@ -101,7 +117,7 @@ def write_shards(
 ) -> list[Path]:
     """Writes weights, in their order, as safetensors files of at most `shard_bytes` each, and an index last if there are several.
 
-    Only one weight is in memory at a time; a single one larger than a shard gets a file of its own. `watch` hears after each weight how many
+    Only some rows of one weight are in memory at a time; a single one larger than a shard gets a file of its own. `watch` hears after each weight how many
     bytes of how many are written.
     """
     shards: list[list[Weight]] = [[]]
@@ -220,8 +236,11 @@ def _entries(file: Path) -> tuple[dict[str, Any], int]:
     return entries, 8 + length
 
 
-def _read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def _read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...], start: int = 0, stop: int | None = None) -> Tensor:
     """Read, not mapped: pages of a mapped file count as memory in use for as long as it is open."""
+    if shape:
+        rows = (shape[0] if stop is None else stop) - start
+        place, shape = place + start * torch.Size(shape[1:]).numel() * dtype.itemsize, (rows, *shape[1:])
     numbers = torch.empty(shape, dtype=dtype)
     room = numbers.reshape(-1).view(torch.uint8).numpy().data
     with file.open("rb", buffering=0) as opened:
@@ -233,8 +252,9 @@ def _read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...])
     return numbers
 
 
-def _read_pickled(file: Path, name: str) -> Tensor:
-    return _unpickle(file)[name].detach().clone(memory_format=torch.contiguous_format)
+def _read_pickled(file: Path, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+    found = _unpickle(file)[name].detach()
+    return (found[start:stop] if found.ndim else found).clone(memory_format=torch.contiguous_format)
 
 
 def _unpickle(file: Path) -> dict[str, Tensor]:
@@ -263,7 +283,11 @@ def _header(shard: Sequence[Weight]) -> bytes:
 
 
 def _write(weight: Weight, file: BinaryIO) -> None:
-    numbers = weight.read()
-    if (numbers.dtype, tuple(numbers.shape)) != (weight.dtype, weight.shape):
-        raise ValueError(f"{weight.name} changed while it was read: {list(numbers.shape)} now, {list(weight.shape)} before.")
-    file.write(numbers.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    written = 0
+    for numbers in weight.pieces():
+        if numbers.dtype != weight.dtype or numbers.shape[1:] != weight.shape[1:]:
+            raise ValueError(f"{weight.name} changed while it was read: {list(numbers.shape)} of {numbers.dtype} came.")
+        file.write(numbers.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        written += numbers.nbytes
+    if written != weight.num_bytes:
+        raise ValueError(f"{weight.name} changed while it was read: {written} bytes came of {weight.num_bytes}.")

@@ -1,4 +1,4 @@
-"""Published Ferret weights as ours, and ours as published: weight by weight, all or nothing, with the weights' own licence on the card."""
+"""Published Ferret weights as ours: row by row, all or nothing, with the weights' own licence on the card."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,7 @@ def convert(
     as they are). `fields` change any field of the configuration. `watch` hears how many bytes of how many are written. Returns the
     configuration.
 
-    Not more than a few weights are in memory at a time, whatever the model's size. ValueError before anything is written when anything is
+    Not more than some rows of a weight are in memory at a time, whatever the model's size. ValueError before anything is written when anything is
     missing, superfluous or of another shape; when writing is interrupted, nothing is left.
     """
     published = open_published(source, base=base, clip=clip, dual=dual, allow_pickle=allow_pickle, fields=fields)
@@ -209,14 +209,15 @@ def _config(
 
 def _same(first: Weight, second: Weight) -> bool:
     """Whether a head is the embedding once more: then it is tied, as the configuration says; otherwise both are kept, as transformers does."""
-    return first.shape == second.shape and torch.equal(first.read(), second.read().to(first.dtype))
+    alike = (first.shape, first.dtype) == (second.shape, second.dtype)
+    return alike and all(torch.equal(*pair) for pair in zip(first.pieces(), second.pieces(), strict=True))
 
 
 def _own(key: str, weight: Weight) -> Weight:
     """A published weight in our shape."""
     if not key.endswith(".net.0.weight") or weight.shape[-1:] != (1,):
         return weight
-    return replace(weight, shape=weight.shape[:-1], read=lambda: foreign_weight(key, weight.read()))
+    return replace(weight, shape=weight.shape[:-1], read=lambda *rows: foreign_weight(key, weight.read(*rows)))
 
 
 def _tokenizer(settings: Mapping[str, Any], folders: Sequence[Path], vocabulary: int) -> PreTrainedTokenizerBase:

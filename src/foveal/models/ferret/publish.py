@@ -93,4 +93,4 @@ def _published(weight: Weight, config: FerretConfig) -> Weight:
         raise ValueError(f"the published layouts have no place for {weight.name}.")
     if not name.endswith(".net.0.weight"):
         return replace(weight, name=name)
-    return replace(weight, name=name, shape=(*weight.shape, 1), read=lambda: weight.read().unsqueeze(-1))
+    return replace(weight, name=name, shape=(*weight.shape, 1), read=lambda *rows: weight.read(*rows).unsqueeze(-1))

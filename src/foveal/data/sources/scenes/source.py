@@ -16,11 +16,11 @@ __all__ = ["LICENCE", "example_of", "scenes"]
 LICENCE = "OFL-1.1"
 """Of the cut-outs (Noto Color Emoji) and of what is drawn with them."""
 
-_SPLITS = ("train", "validation", "test")
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def scenes(
-    split: Split = "train",
+    split: Split | str = "train",
     *,
     start: int = 0,
     count: int | None = None,
@@ -36,8 +36,9 @@ def scenes(
     if split not in _SPLITS:
         raise ValueError(f"no split {split!r} of scenes; the splits are {', '.join(_SPLITS)}")
     style = style or SceneStyle()
+    chosen: Split = _SPLITS[_SPLITS.index(split)]
     for seed in count_from(start) if count is None else range(start, start + count):
-        drawing = draw_scene(seed, split, style)
+        drawing = draw_scene(seed, chosen, style)
         rng = np.random.default_rng([seed, _SPLITS.index(split)])
         yield example_of(drawing, questions(drawing, rng, per_scene, tasks, names=style.names))
 
