@@ -117,8 +117,8 @@ def write_shards(
 ) -> list[Path]:
     """Writes weights, in their order, as safetensors files of at most `shard_bytes` each, and an index last if there are several.
 
-    Only some rows of one weight are in memory at a time; a single one larger than a shard gets a file of its own. `watch` hears after each weight how many
-    bytes of how many are written.
+    Only some rows of one weight are in memory at a time; a single one larger than a shard gets a file of its own. `watch` hears after each
+    weight how many bytes of how many are written.
     """
     shards: list[list[Weight]] = [[]]
     for weight in weights:

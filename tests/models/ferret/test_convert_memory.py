@@ -108,8 +108,6 @@ def test_every_name_and_shape_of_the_published_sizes_finds_its_place(name: str) 
     config = FerretConfig(text_config=language, **ferret_fields(settings, 336))
     found = arrange({key: unread(key, shape) for key, shape in shapes.items()}, config)
     assert {weight.name: weight.shape for weight in found} == weight_shapes(config)
-    largest = max(weight.num_bytes for weight in found)
-    assert 3 * largest < 12 * 2**30 / 3, "what is in memory at once is far below the limit"
 
 
 def test_the_13b_difference_has_as_many_weights_as_a_public_log_shows() -> None:
@@ -157,7 +155,7 @@ def test_conversion_takes_no_more_memory_than_a_shard_and_a_weight(tmp_path: Pat
     tower = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": TOWER_LAYERS}
     tower |= {"num_attention_heads": 16, "image_size": 336, "patch_size": 14}
     write_hollow(tmp_path / "clip", clip_shapes("", TOWER_LAYERS), tower, None)
-    shard = 200 * 10**6
+    shard = 50 * 10**6
     ran = subprocess.run([sys.executable, "-c", RUN, str(tmp_path), str(shard)], capture_output=True, text=True, timeout=580)
     assert ran.returncode == 0, ran.stderr
     written = sum(file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors"))
