@@ -46,11 +46,11 @@ EDGES = replace(ENCODERS, name="encoders-whole", learn=dict.fromkeys(ENCODERS.le
 """The same on whole views, as they will be looked at."""
 LANGUAGE = Recipe(name="language", learn={"language_model": 1e-3}, steps=220, batch=32, bf16=True, betas=(0.9, 0.98), weight_decay=0.01)
 """The language model alone on listed things: to find a name in what it has read, and to say the place that stands there."""
-ALIGN = replace(LANGUAGE, name="align", learn={"projector": 1e-3}, steps=60)
+ALIGN = replace(LANGUAGE, name="align", learn={"projector": 1e-4}, steps=60)
 """Stage I: captions; the overview alone; only its projector learns (arXiv 2404.07973, 3.3)."""
-DENSE = replace(ALIGN, name="dense", learn=dict.fromkeys(("projector", "local_projector", "sampler", "positions"), 1e-3), steps=200, batch=16)
-"""Stage II: dense referring and dense detection at high resolution; projectors and sampler learn."""
-INSTRUCT = replace(DENSE, name="instruct", learn={**DENSE.learn, "language_model": 1e-3}, steps=3000)
+DENSE = replace(ALIGN, name="dense", learn={"projector": 1e-4, "local_projector": 1e-4, "sampler": 1e-3, "positions": 1e-4}, steps=200, batch=16)
+"""Stage II: dense referring and dense detection at high resolution; projectors and sampler learn. Faster projectors outgrow the positions."""
+INSTRUCT = replace(DENSE, name="instruct", learn=dict.fromkeys((*DENSE.learn, "language_model"), 1e-3), steps=6000)
 """Stage III over kept features: all tasks; the language model learns too."""
 WHOLE = replace(INSTRUCT, name="whole", learn={**dict.fromkeys(INSTRUCT.learn, 1e-4), "overview_tower": 2e-5, "local_tower": 2e-5}, steps=300)
 """The end of stage III: everything learns, the encoders at a fifth of the rate."""

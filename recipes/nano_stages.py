@@ -92,6 +92,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, encoders: DensePretraining, vi
     for table, other in ((model.positions.rows, 0), (model.positions.columns, 1)):
         table.copy_(waves(CELLS, WIDTH, other) * SCALE)
     for layer in model.language_model.model.layers:
+        layer.self_attn.q_proj.weight.mul_(1.5)
         layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
         for narrow in (layer.self_attn.o_proj, layer.mlp.down_proj):
             narrow.weight.mul_(0.5)
@@ -111,7 +112,7 @@ def waves(cells: int, width: int, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Kind:
-    """What an encoder's patches look like: mean [dim], spread over all, and the mean of each name's patches [names dim]."""
+    """What an encoder's patches look like: their mean [dim], the spread around it of those with things, and the mean of each name's [names dim]."""
 
     mean: Tensor
     spread: Tensor
@@ -131,7 +132,8 @@ def measured(encoders: DensePretraining, views: Views, pictures: int = 600) -> t
     for parts in sums:
         seen, named = (torch.cat(column) for column in zip(*parts, strict=True))
         names = torch.stack([seen[named == number].mean(0) if (named == number).any() else seen.mean(0) for number in range(len(vocabulary()) + 1)])
-        kinds.append(Kind(seen.mean(0), seen.std(), names))
+        spread = (seen[named >= 0] - seen.mean(0)).square().mean().sqrt()
+        kinds.append(Kind(seen.mean(0), spread, names))
     return kinds[0], kinds[1]
 
 
