@@ -111,9 +111,11 @@ def ferret_fields(settings: Mapping[str, Any], side: int) -> dict[str, Any]:
 def published_settings(config: FerretConfig) -> dict[str, Any]:
     """The `config.json` of a published layout for one of our configurations. ValueError for a model that these layouts cannot hold."""
     wanted = {"sampler_read": "transposed", "region_source": "encoder", "map_fusion": "add", "map_adapters": False, "position_cells": 0}
-    wanted |= {"local_vision_config": None, "sampler_points": 512, "sampler_anchors": [128, 32], "sampler_neighbours": 24}
+    wanted |= {"sampler_points": 512, "sampler_anchors": [128, 32], "sampler_neighbours": 24}
     wanted |= {"region_map": "fused" if config.grids else "overview", "overview_side": config.vision_config.image_size}
     wanted |= {"tile_side": config.overview_side, "bins": 1000, "coordinates": True, "features": True}
+    if config.local_vision_config is not None:
+        raise ValueError("the published layouts hold no model with a second encoder for tiles (local_vision_config).")
     if other := [name for name, value in wanted.items() if getattr(config, name) != value]:
         raise ValueError(f"the published layouts hold no model with {other[0]}={getattr(config, other[0])!r}; {wanted[other[0]]!r} is wanted.")
     words, side = config.text_config, config.tile_side
