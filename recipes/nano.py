@@ -26,12 +26,17 @@ from foveal.models.ferret import FerretForConditionalGeneration, FerretProcessor
 from foveal.train import Recipe, train
 from nano_encoders import DensePretraining, Views, collate
 from nano_pictures import SHARD, build, open_shards
+from nano_pupil import Pupil
 from nano_stages import Asked, Layouts, collate_asked, collate_layouts, feature_shard, new_model
 from nano_words import build_tokenizer, corpus, pieces_of
 
-__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WHOLE", "Run", "main"]
+__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WIDE", "Run", "main"]
 
 PICTURES = 24_000
+WORTH_COMPILING = 200
+"""Steps from which a minute of compiling pays: it takes a fifth off each."""
+BF16 = torch.accelerator.is_available() or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+"""Where a processor has no products of its own for bfloat16, they take fifty times as long as in float32."""
 ENCODERS = Recipe(
     name="encoders",
     learn=dict.fromkeys(("overview", "tile", "words", "colours", "edges"), 1.5e-3),
@@ -44,16 +49,23 @@ ENCODERS = Recipe(
 """Both encoders on the patches near things, which are a third of a view and nearly all there is to learn."""
 EDGES = replace(ENCODERS, name="encoders-whole", learn=dict.fromkeys(ENCODERS.learn, 2e-4), steps=60, batch=24)
 """The same on whole views, as they will be looked at."""
-LANGUAGE = Recipe(name="language", learn={"language_model": 1e-3}, steps=220, batch=32, bf16=True, betas=(0.9, 0.98), weight_decay=0.01)
-"""The language model alone on listed things: to find a name in what it has read, and to say the place that stands there."""
-ALIGN = replace(LANGUAGE, name="align", learn={"projector": 1e-4}, steps=60)
+LANGUAGE = Recipe(name="language", learn={"language_model": 1e-3}, steps=120, batch=16, bf16=BF16, betas=(0.9, 0.98), weight_decay=0.01)
+"""The language model alone on listed things: how questions and answers are worded, and that a place stands behind a name."""
+ALIGN = replace(LANGUAGE, name="align", learn={"projector": 1e-4}, steps=40, batch=32)
 """Stage I: captions; the overview alone; only its projector learns (arXiv 2404.07973, 3.3)."""
-DENSE = replace(ALIGN, name="dense", learn={"projector": 1e-4, "local_projector": 1e-4, "sampler": 1e-3, "positions": 1e-4}, steps=200, batch=16)
+DENSE = replace(ALIGN, name="dense", learn={"projector": 1e-4, "local_projector": 1e-4, "sampler": 1e-3, "positions": 1e-4}, steps=60)
 """Stage II: dense referring and dense detection at high resolution; projectors and sampler learn. Faster projectors outgrow the positions."""
-INSTRUCT = replace(DENSE, name="instruct", learn=dict.fromkeys((*DENSE.learn, "language_model"), 1e-3), steps=6000)
-"""Stage III over kept features: all tasks; the language model learns too."""
-WHOLE = replace(INSTRUCT, name="whole", learn={**dict.fromkeys(INSTRUCT.learn, 1e-4), "overview_tower": 2e-5, "local_tower": 2e-5}, steps=300)
-"""The end of stage III: everything learns, the encoders at a fifth of the rate."""
+INSTRUCT = replace(
+    DENSE,
+    name="instruct",
+    learn={"projector": 3e-4, "local_projector": 3e-4, "sampler": 1e-3, "positions": 3e-4, "language_model": 1e-3},
+    steps=3000,
+    batch=16,
+    schedule="constant_with_warmup",
+)
+"""Stage III: all tasks, mostly names and their places; the language model learns too. Of the patches without a thing few are seen."""
+WIDE = replace(INSTRUCT, name="wide", learn={name: rate / 2 for name, rate in INSTRUCT.learn.items()}, steps=240, schedule="cosine", seed=2)
+"""The end of stage III, over all patches, as they will be seen; the rate falls to nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,9 @@ class Run:
 
     def model(self, name: str) -> tuple[FerretForConditionalGeneration, FerretProcessor]:
         path = self.folder / f"{name}-model"
-        return FerretForConditionalGeneration.from_pretrained(path), FerretProcessor.from_pretrained(path)
+        model, processor = Pupil.from_pretrained(path), FerretProcessor.from_pretrained(path)
+        model.digits = torch.tensor(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
+        return model, processor
 
     def keep(self, name: str, model: FerretForConditionalGeneration, processor: FerretProcessor) -> None:
         model.save_pretrained(self.folder / f"{name}-model")
@@ -81,8 +95,9 @@ class Run:
         return encoders
 
     def features(self) -> list:
-        shards = open_shards(self.folder / "pictures")
-        return [(shard, np.load(self.folder / "features" / f"{number:04d}.npy", mmap_mode="r")) for number, shard in enumerate(shards)]
+        """The shards whose features have been kept so far."""
+        kept = [(shard, self.folder / "features" / f"{number:04d}.npy") for number, shard in enumerate(open_shards(self.folder / "pictures"))]
+        return [(shard, np.load(path, mmap_mode="r")) for shard, path in kept if path.exists()]
 
 
 def draw(run: Run) -> None:
@@ -120,34 +135,30 @@ def look(run: Run) -> None:
             feature_shard(encoders, shard, path)
 
 
-def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], count: int) -> None:
-    """One of the paper's stages on kept features; the first sees the overview alone."""
+def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], count: int, ground: float = 1.0) -> None:
+    """One of the paper's stages on kept features; the first sees the overview alone, all see `ground`, a share, of the patches without a thing."""
     model, processor = run.model(before)
     tiles = recipe.name != ALIGN.name
     asked = FerretProcessor.from_config(model.config, processor.tokenizer, **({} if tiles else {"grids": []}))
-    examples = Asked(run.features(), asked, tasks, count, seed=len(recipe.name))
+    examples = Asked(run.features(), asked, tasks, count, seed=len(recipe.name), ground=ground)
+    if recipe.steps > WORTH_COMPILING:
+        model.language_model.model.compile(dynamic=True)
     train(run.at_length(recipe), model, examples, partial(collate_asked, pad=processor.tokenizer.pad_token_id, tiles=tiles), run.folder / recipe.name)
     run.keep(recipe.name, model, processor)
 
 
-def finish(run: Run) -> None:
-    """The end of the last stage, with encoders that learn too and look at the pictures themselves."""
-    model, processor = run.model(INSTRUCT.name)
-    examples = Asked([(shard, None) for shard in open_shards(run.folder / "pictures")], processor, TASKS, 8, seed=5)
-    train(run.at_length(WHOLE), model, examples, partial(collate_asked, pad=processor.tokenizer.pad_token_id), run.folder / WHOLE.name)
-    run.keep(WHOLE.name, model, processor)
-
-
 def ship(run: Run) -> None:
     """Writes the finished model as it ships: bfloat16, with its processor and its card."""
-    model, processor = run.model(WHOLE.name)
-    model.to(torch.bfloat16).save_pretrained(run.folder / "ferret-v2-nano")
+    model = FerretForConditionalGeneration.from_pretrained(run.folder / f"{WIDE.name}-model", dtype=torch.bfloat16)
+    processor = FerretProcessor.from_pretrained(run.folder / f"{WIDE.name}-model")
+    model.save_pretrained(run.folder / "ferret-v2-nano")
     processor.save_pretrained(run.folder / "ferret-v2-nano")
     (run.folder / "ferret-v2-nano" / "README.md").write_text((Path(__file__).parent / "nano_card.md").read_text())
 
 
 WORDS_ALONE = ("locate", "ground", "absent", "detect", "count", "present", "refer", "locate_all")
-TASKS = {**DEFAULT_TASKS, "locate": 0.35, "ground": 0.1}
+TASKS = {**DEFAULT_TASKS, "locate": 0.4, "ground": 0.25, "caption_grounded": 0.1, "detect": 0.2}
+GROUND = 0.1
 
 PHASES: Mapping[str, Callable[[Run], None]] = {
     "draw": draw,
@@ -155,10 +166,10 @@ PHASES: Mapping[str, Callable[[Run], None]] = {
     "encoders-whole": partial(pretrain, recipe=EDGES, before=ENCODERS.name, patches=64),
     "language": speak,
     "features": look,
-    "align": partial(stage, recipe=ALIGN, before=LANGUAGE.name, tasks={"caption": 1.0}, count=2),
-    "dense": partial(stage, recipe=DENSE, before=ALIGN.name, tasks={"detect": 0.5, "refer": 0.5}, count=3),
-    "instruct": partial(stage, recipe=INSTRUCT, before=DENSE.name, tasks=TASKS, count=8),
-    "whole": finish,
+    "align": partial(stage, recipe=ALIGN, before=LANGUAGE.name, tasks={"caption": 1.0}, count=2, ground=GROUND),
+    "dense": partial(stage, recipe=DENSE, before=ALIGN.name, tasks={"detect": 0.5, "refer": 0.5}, count=3, ground=GROUND),
+    "instruct": partial(stage, recipe=INSTRUCT, before=DENSE.name, tasks=TASKS, count=10, ground=GROUND),
+    "wide": partial(stage, recipe=WIDE, before=INSTRUCT.name, tasks=TASKS, count=10),
     "ship": ship,
 }
 

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from foveal.data.sources.scenes import COLOURS, Drawing, SceneStyle, Thing, draw_scene, thing_mask, vocabulary
-from foveal.geometry import Mask, decode_mask
 from foveal.vision import GRIDS_V2, TilePlan, any_resolution
 
 __all__ = ["GROUND", "PATCH", "SHARD", "SIDE", "Shard", "build", "drawing_of", "open_shards", "patch_targets", "views_of"]
@@ -83,12 +82,14 @@ def patch_targets(drawing: Drawing, names: tuple[str, ...], rows: int, cols: int
 def drawing_of(record: str) -> Drawing:
     """The drawing that a shard's line of JSON stands for; its pixels are not kept (an empty array)."""
     fields = json.loads(record)
-    labels = np.zeros((fields["height"], fields["width"]), np.int16)
+    columns = np.zeros(fields["width"] * fields["height"], np.int16)
     things = []
     for number, thing in enumerate(fields["things"], 1):
-        counts = thing.pop("mask")
-        labels[decode_mask(Mask(fields["width"], fields["height"], tuple(counts)))] = number
+        edges = np.cumsum(thing.pop("mask")).tolist()
+        for start, end in zip(edges[::2], edges[1::2], strict=False):  # runs of the thing, column by column
+            columns[start:end] = number
         things.append(Thing(**{**thing, "box_px": tuple(thing["box_px"])}))
+    labels = columns.reshape(fields["width"], fields["height"]).T
     return Drawing(id=fields["id"], pixels=np.zeros((0, 0, 3), np.uint8), labels=labels, things=tuple(things), ground=fields["ground"])
 
 

@@ -30,6 +30,8 @@ __all__ = ["Asked", "Layouts", "collate_asked", "collate_layouts", "configuratio
 SCALE = 0.1
 """Root mean square of an entry of a word's, a patch's and a position's vector as the language model first meets them."""
 CELLS = 48
+TOKENS = 320
+"""Most tokens of the questions packed behind one picture: rows of one length waste no padding."""
 
 
 def configuration(tokenizer: PreTrainedTokenizerFast) -> FerretConfig:
@@ -43,6 +45,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> FerretConfig:
         num_key_value_heads=6,
         max_position_embeddings=4096,
         initializer_range=0.04,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},  # slow turns: like finds like at any distance
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -92,7 +95,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, encoders: DensePretraining, vi
     for table, other in ((model.positions.rows, 0), (model.positions.columns, 1)):
         table.copy_(waves(CELLS, WIDTH, other) * SCALE)
     for layer in model.language_model.model.layers:
-        layer.self_attn.q_proj.weight.mul_(1.5)
+        layer.self_attn.q_proj.weight.mul_(2.0)
         layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
         for narrow in (layer.self_attn.o_proj, layer.mlp.down_proj):
             narrow.weight.mul_(0.5)
@@ -100,9 +103,9 @@ def new_model(tokenizer: PreTrainedTokenizerFast, encoders: DensePretraining, vi
 
 
 def waves(cells: int, width: int, seed: int) -> Tensor:
-    """Smooth positions [cells width] of unit size: sines and cosines of 1/2 to 16 periods, turned at random so that two tables do not collide."""
+    """Smooth positions [cells width] of unit size: sines and cosines of 1/4 to 20 periods, turned at random so that two tables do not collide."""
     places = (torch.arange(cells) + 0.5) / cells
-    periods = torch.tensor([0.25, 0.5, 1, 2, 4, 8, 16])
+    periods = torch.tensor([0.25, 0.5, 1, 2, 5, 10, 20])  # a first digit is told by the slow, a second by the tenths
     angles = 2 * math.pi * places[:, None] * periods
     basis = torch.cat([angles.sin(), angles.cos()], 1) / periods.repeat(2) ** 0.25
     turned = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(seed)))[0][: basis.shape[1]]
@@ -164,7 +167,7 @@ def feature_shard(encoders: DensePretraining, shard: Shard, path: Path) -> None:
 class Asked(Dataset):
     """Packed questions about the drawn pictures, with the features kept of them, or with their pixels where none are (None).
 
-    An index is a visit: the same picture is asked anew each time.
+    An index is a visit: the same picture is asked anew each time. `ground` is the share kept of the patches with no thing in them, six of seven.
     """
 
     def __init__(
@@ -175,8 +178,9 @@ class Asked(Dataset):
         count: int,
         visits: int = 100,
         seed: int = 0,
+        ground: float = 1.0,
     ) -> None:
-        self.shards, self.processor, self.tasks, self.count, self.seed = shards, processor, tasks, count, seed
+        self.shards, self.processor, self.tasks, self.count, self.seed, self.ground = shards, processor, tasks, count, seed, ground
         self.ends = np.cumsum([len(shard.records) for shard, _ in shards])
         self.visits = visits
 
@@ -198,21 +202,40 @@ class Asked(Dataset):
             seen = {"overview_features": kept[:1], "tile_features": kept[1:]}
         drawing = drawing_of(shard.records[place])
         asked = questions(drawing, rng, self.count, self.tasks)
-        return {"seen": seen, "grid": (rows, cols), **self.packed(drawing, asked, rng)}
+        kept = self.kept(shard.names[views], (rows, cols), rng)
+        return {"seen": seen, "grid": (rows, cols), "kept": kept, **self.packed(drawing, asked, kept, rng)}
 
-    def packed(self, drawing: Drawing, asked: Sequence[Question], rng: np.random.Generator) -> dict[str, object]:
-        """The questions' tokens behind one image, and the points of their regions."""
+    def kept(self, names: np.ndarray, grid: tuple[int, int], rng: np.random.Generator) -> Tensor:
+        """Which of a picture's image tokens are looked at: those of things, and a share of the others."""
+        side = SIDE // PATCH
+        tiles = names[1:].reshape(*grid, side, side).swapaxes(1, 2) if self.processor.grids else names[:0]
+        shown = np.concatenate([names[0], tiles.ravel()]) >= 0
+        return torch.from_numpy(shown | (rng.random(len(shown)) < self.ground))
+
+    def packed(self, drawing: Drawing, asked: Sequence[Question], kept: Tensor, rng: np.random.Generator) -> dict[str, object]:
+        """As many of the questions as there is room for, behind the `kept` tokens of one image, and the points of their regions."""
         height, width = drawing.labels.shape
         picture = (Picture(width, height, data=b""),)
-        texts, regions = [], []
+        texts, regions, room, shared = [], [], TOKENS, 0
         for question in asked:
             turns = (Turn("user", question.ask), Turn("assistant", question.answer))
             written, pointed, _ = self.processor.write_example(Example(drawing.id, picture, turns), train=True)
+            shared = shared or len(written.ids) - written.ids[::-1].index(self.processor.image_token_id)
+            room -= len(written.ids) - shared
+            if texts and room < 0:
+                break
             texts.append((written.ids, written.labels))
             regions += pointed
-        shared = len(texts[0][0]) - texts[0][0][::-1].index(self.processor.image_token_id)
         drawn = [self.processor.draw(region, (width, height), rng) for region in regions]
-        return {"packed": pack(texts, shared), "points": [points for points, _ in drawn], "starts": [starts for _, starts in drawn]}
+        packed = thinned(pack(texts, shared), kept, self.processor.image_token_id)
+        return {"packed": packed, "points": [points for points, _ in drawn], "starts": [starts for _, starts in drawn]}
+
+
+def thinned(packed: Packed, kept: Tensor, image: int) -> Packed:
+    """`packed` without those `image` placeholders that are not `kept`; what stays keeps its position."""
+    stays = packed.ids != image
+    stays[~stays] = kept
+    return Packed(packed.ids[stays], packed.labels[stays], packed.positions[stays], packed.segments[stays])
 
 
 def collate_asked(rows: list[dict], pad: int, *, tiles: bool = True) -> dict[str, Tensor]:
@@ -220,6 +243,7 @@ def collate_asked(rows: list[dict], pad: int, *, tiles: bool = True) -> dict[str
     points = [point for row in rows for point in row["points"]]
     batch = stack_packed([row["packed"] for row in rows], pad)
     batch |= {name: torch.cat([row["seen"][name] for row in rows]) for name in rows[0]["seen"] if tiles or not name.startswith("tile")}
+    batch["kept"] = torch.cat([row["kept"] for row in rows])
     if tiles:
         batch["grids"] = torch.tensor([row["grid"] for row in rows])
     if points:
