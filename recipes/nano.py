@@ -58,7 +58,7 @@ DENSE = replace(ALIGN, name="dense", learn={"projector": 1e-4, "local_projector"
 INSTRUCT = replace(
     DENSE,
     name="instruct",
-    learn={"projector": 3e-4, "local_projector": 3e-4, "sampler": 1e-3, "positions": 3e-4, "language_model": 1e-3},
+    learn={"projector": 3e-4, "local_projector": 3e-4, "sampler": 1e-3, "positions": 3e-4, "language_model": 1e-3, "places": 1e-3},
     steps=3000,
     batch=16,
     schedule="constant_with_warmup",
@@ -142,7 +142,7 @@ def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], cou
     asked = FerretProcessor.from_config(model.config, processor.tokenizer, **({} if tiles else {"grids": []}))
     examples = Asked(run.features(), asked, tasks, count, seed=len(recipe.name), ground=ground)
     if recipe.steps > WORTH_COMPILING:
-        model.language_model.model.compile(dynamic=True)
+        model.layers = torch.compile(model.layers, dynamic=True)
     train(run.at_length(recipe), model, examples, partial(collate_asked, pad=processor.tokenizer.pad_token_id, tiles=tiles), run.folder / recipe.name)
     run.keep(recipe.name, model, processor)
 

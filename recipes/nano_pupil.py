@@ -1,17 +1,26 @@
-"""The small model while it learns: it may look at the patches of things and few of the ground, and minds the last digit of a place less."""
+"""The small model while it learns: it looks at the patches of things and few of the ground, and says early what it will say in digits.
+
+Halfway through its layers, a head that is thrown away afterwards reads the box which the words are about to spell, number by number. What
+is right and what is near is told to the layers that look, long before digits are right.
+"""
+
+from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.models.base import Sight
-from foveal.models.ferret import FerretForConditionalGeneration
+from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration
 from foveal.models.losses import IGNORED
 
-__all__ = ["THIRD_DIGIT", "Pupil"]
+__all__ = ["PLACES", "THIRD_DIGIT", "Pupil"]
 
 THIRD_DIGIT = 0.3
 """Weight of the third digit of a number: a thousandth of the picture, finer than the patches show."""
+PLACES = 4.0
+"""Weight of the boxes read halfway, in fractions of the picture."""
 
 
 class Pupil(FerretForConditionalGeneration):
@@ -20,34 +29,54 @@ class Pupil(FerretForConditionalGeneration):
     digits: Tensor
     """Ids of the ten digits, set before training."""
 
+    def __init__(self, config: FerretConfig) -> None:
+        super().__init__(config)
+        self.places = nn.Linear(config.text_config.hidden_size, 4)
+        self.post_init()
+
     def forward(
         self,
         input_ids: Tensor,
         labels: Tensor,
         attention_mask: Tensor,
         position_ids: Tensor,
+        places: Float[Tensor, "batch length 4"],
         kept: Tensor | None = None,
         region_points: Tensor | None = None,
         region_starts: Tensor | None = None,
         region_image: Tensor | None = None,
         **images: Tensor,
     ) -> dict[str, Tensor]:
-        """Loss of a batch; `kept` marks the image tokens, of all images one after the other, that `input_ids` has placeholders for."""
-        sight = None
-        if images:
-            given = dict.fromkeys(("pixel_values", "tile_values", "grids", "image_sizes", "overview_features", "tile_features")) | images
-            sight = self._sight(None, **given)
-            if kept is not None:
-                sight = Sight((torch.cat(sight.tokens)[kept],), sight.maps)
+        """Loss of a batch. `kept` marks the image tokens, of all images one after the other, that `input_ids` has placeholders for;
+        `places` is the box that each token helps to spell, NaN where none."""
+        sight = self._sight(**images)
+        if kept is not None:
+            sight = Sight((torch.cat(sight.tokens)[kept],), sight.maps)
         embeds, _ = self.embed(input_ids, sight=sight, region_points=region_points, region_starts=region_starts, region_image=region_image)
-        hidden = self.language_model.model(inputs_embeds=embeds, attention_mask=attention_mask, position_ids=position_ids).last_hidden_state
+        halfway, hidden = self.layers(embeds, attention_mask, position_ids)
         learnt = labels[:, 1:] != IGNORED
-        targets, place = labels[:, 1:][learnt], self._digit_places(input_ids)[:, 1:][learnt]
+        targets, digit = labels[:, 1:][learnt], self._digit_places(input_ids)[:, 1:][learnt]
         logits = self.language_model.lm_head(hidden[:, :-1][learnt]).float()
-        weights = torch.where(place == 3, THIRD_DIGIT, 1.0)
+        weights = torch.where(digit == 3, THIRD_DIGIT, 1.0)
         loss = (functional.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
+        found: dict[str, Any] = {}
+        if (spelt := ~places[..., 0].isnan()).any():
+            read = self.places(functional.rms_norm(halfway[spelt], halfway.shape[-1:]))
+            loss = loss + PLACES * functional.smooth_l1_loss(read, places[spelt], beta=0.05)
+            found["places"] = (read - places[spelt]).abs().mean()
         right = (logits.argmax(-1) == targets).float()
-        return {"loss": loss} | {name: right[place == number].mean() for number, name in enumerate(("words", "digit_1", "digit_2"))}
+        return {"loss": loss} | found | {name: right[digit == number].mean() for number, name in enumerate(("words", "digit_1", "digit_2"))}
+
+    def layers(self, hidden: Tensor, attention_mask: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """What the language model's layers make of its input: halfway, and normed at the end."""
+        tongue = self.language_model.model
+        turn = tongue.rotary_emb(hidden, position_ids=position_ids)
+        middle = len(tongue.layers) // 2
+        halfway = hidden
+        for number, layer in enumerate(tongue.layers, 1):
+            hidden = layer(hidden, attention_mask=attention_mask, position_ids=position_ids, position_embeddings=turn)
+            halfway = hidden if number == middle else halfway
+        return halfway, tongue.norm(hidden)
 
     def _digit_places(self, ids: Tensor) -> Tensor:
         """0 for a token that is no digit, else which digit of its number it is: 1, 2 or 3."""

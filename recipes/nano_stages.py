@@ -1,6 +1,7 @@
 """The small Ferret-v2 before its first stage, and the questions its stages learn from, over encoder features kept on disk."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
@@ -20,6 +22,7 @@ from foveal.geometry import Frame
 from foveal.grounding import Example, Picture, Turn
 from foveal.grounding.wordings.ferret import TEMPLATES
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models.losses import IGNORED
 from foveal.models.processing import REGION_MARK, Piece, conversation
 from nano_encoders import CLIP_MEAN, CLIP_STD, OVERVIEW, TILE, TILE_MEAN, TILE_STD, WIDTH, DensePretraining, Views, normalise
 from nano_pictures import PATCH, SIDE, Shard, drawing_of
@@ -228,7 +231,8 @@ class Asked(Dataset):
             regions += pointed
         drawn = [self.processor.draw(region, (width, height), rng) for region in regions]
         packed = thinned(pack(texts, shared), kept, self.processor.image_token_id)
-        return {"packed": packed, "points": [points for points, _ in drawn], "starts": [starts for _, starts in drawn]}
+        places = spelt_places(packed, self.processor.tokenizer)
+        return {"packed": packed, "places": places, "points": [points for points, _ in drawn], "starts": [starts for _, starts in drawn]}
 
 
 def thinned(packed: Packed, kept: Tensor, image: int) -> Packed:
@@ -238,11 +242,28 @@ def thinned(packed: Packed, kept: Tensor, image: int) -> Packed:
     return Packed(packed.ids[stays], packed.labels[stays], packed.positions[stays], packed.segments[stays])
 
 
+def spelt_places(packed: Packed, tokenizer: PreTrainedTokenizerFast) -> Tensor:
+    """The box [length 4] that each token helps to spell: from the name before the bracket to the last number, NaN elsewhere and in questions."""
+    places = torch.full((len(packed.ids), 4), torch.nan)
+    pieces = tokenizer.convert_ids_to_tokens(packed.ids.tolist())
+    opened = None
+    for index, (piece, learnt) in enumerate(zip(pieces, (packed.labels != IGNORED).tolist(), strict=True)):
+        if piece.endswith("[") and learnt:
+            opened = index
+        elif piece == "]" and opened is not None:
+            numbers = re.findall(r"\d+", "".join(pieces[opened:index]))
+            if len(numbers) == 4:
+                places[opened - (pieces[opened - 1] != "]") : index] = torch.tensor([int(number) / 1000 for number in numbers])
+            opened = None
+    return places
+
+
 def collate_asked(rows: list[dict], pad: int, *, tiles: bool = True) -> dict[str, Tensor]:
     """Pictures and their packed questions as the model's inputs; without `tiles`, as the first stage sees them, the overview alone."""
     points = [point for row in rows for point in row["points"]]
     batch = stack_packed([row["packed"] for row in rows], pad)
     batch |= {name: torch.cat([row["seen"][name] for row in rows]) for name in rows[0]["seen"] if tiles or not name.startswith("tile")}
+    batch["places"] = pad_sequence([row["places"] for row in rows], batch_first=True, padding_value=torch.nan)
     batch["kept"] = torch.cat([row["kept"] for row in rows])
     if tiles:
         batch["grids"] = torch.tensor([row["grid"] for row in rows])

@@ -16,3 +16,9 @@ def parity() -> Path:
             pytest.fail(f"FOVEAL_PARITY is {asked}, which is no folder")
         pytest.skip(f"no recordings at {folder}; set FOVEAL_PARITY to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def monkey_folder(parity: Path) -> Path:
+    """Monkey's recordings."""
+    return parity / "monkey"

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Cache, initialization
-from transformers.utils.generic import can_return_tuple
+from transformers import AutoModelForCausalLM, initialization
 
-from foveal.models.base import GroundedModel, GroundedOutput, Sight, padding_to_left, positions_of, scatter_features
+from foveal.models.base import GroundedModel, Sight
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.fusion import fuse_maps, kept_cells
-from foveal.models.losses import token_cross_entropy
 from foveal.vision import (
     AveragePooling,
     Projector,
@@ -24,21 +22,7 @@ from foveal.vision import (
     merge_tiles,
 )
 
-__all__ = ["VISUAL_INPUTS", "FerretFeatures", "FerretForConditionalGeneration"]
-
-VISUAL_INPUTS = (
-    "pixel_values",
-    "tile_values",
-    "grids",
-    "image_sizes",
-    "overview_features",
-    "tile_features",
-    "region_points",
-    "region_starts",
-    "region_image",
-    "sight",
-)
-"""What `forward`, `generate` and `embed` take beside text."""
+__all__ = ["FerretFeatures", "FerretForConditionalGeneration"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +44,18 @@ class FerretForConditionalGeneration(GroundedModel):
 
     config: FerretConfig
     config_class = FerretConfig
+    visual_inputs: ClassVar[tuple[str, ...]] = (
+        "pixel_values",
+        "tile_values",
+        "grids",
+        "image_sizes",
+        "overview_features",
+        "tile_features",
+        "region_points",
+        "region_starts",
+        "region_image",
+        "sight",
+    )
 
     def __init__(self, config: FerretConfig) -> None:
         super().__init__(config)
@@ -150,138 +146,7 @@ class FerretForConditionalGeneration(GroundedModel):
             starts = torch.zeros(len(points), len(self.config.sampler_anchors), dtype=torch.long, device=points.device)
         return self.sampler(sight.maps, points, image, starts, neighbours=neighbours)
 
-    def embed(
-        self, input_ids: Int[Tensor, "batch length"], *, cached: bool = False, **visual: Any
-    ) -> tuple[Float[Tensor, "batch length width"], Sight | None]:
-        """Input embeddings with images and regions in their placeholders, and the sight they came from.
-
-        ValueError when placeholders and features are not as many; with `cached`, placeholders may stay without any feature.
-        """
-        image_slots, region_slots = input_ids == self.config.image_token_id, input_ids == self.config.region_token_id
-        embeds = self.get_input_embeddings()(input_ids.masked_fill(image_slots, 0))
-        seen = any(visual.get(name) is not None for name in ("sight", "pixel_values", "overview_features"))
-        wants_image = bool(image_slots.any()) and (seen or not cached)
-        wants_region = bool(region_slots.any()) and (visual.get("region_points") is not None or not cached)
-        if not (wants_image or wants_region):
-            return embeds, visual.get("sight")
-        sight = self._sight(**{name: visual.get(name) for name in VISUAL_INPUTS if not name.startswith("region")}) if seen else None
-        if wants_image:
-            tokens = embeds[0, :0] if sight is None else torch.cat(sight.tokens)
-            embeds = scatter_features(embeds, image_slots, tokens, "image")
-        if wants_region:
-            points = visual.get("region_points")
-            found = embeds[0, :0]
-            if points is not None and sight is not None:
-                found = self.encode_regions(sight, points, visual.get("region_image"), visual.get("region_starts"))
-            embeds = scatter_features(embeds, region_slots, found, "region")
-        return embeds, sight
-
-    # -- speaking -------------------------------------------------------------------------------------------------------------
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | dict | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        pixel_values: Tensor | None = None,
-        tile_values: Tensor | None = None,
-        grids: Tensor | None = None,
-        image_sizes: Tensor | None = None,
-        overview_features: Tensor | None = None,
-        tile_features: Tensor | None = None,
-        region_points: Tensor | None = None,
-        region_starts: Tensor | None = None,
-        region_image: Tensor | None = None,
-        sight: Sight | None = None,
-        logits_to_keep: int | Tensor = 0,
-        num_items_in_batch: int | Tensor | None = None,
-        **kwargs: Any,
-    ) -> GroundedOutput:
-        """Logits, and with `labels` (-100: not to be predicted) the mean cross-entropy of the shifted labels.
-
-        Positions follow a 2-D `attention_mask`, so padding on either side changes nothing. A 4-D mask goes to the language model as it
-        is; then give `position_ids` too. Images and regions are looked at only where `input_ids` has placeholders for them.
-        """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("give either input_ids or inputs_embeds.")
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
-        if inputs_embeds is None and input_ids is not None:
-            inputs_embeds, sight = self.embed(
-                input_ids,
-                cached=past > 0,
-                pixel_values=pixel_values,
-                tile_values=tile_values,
-                grids=grids,
-                image_sizes=image_sizes,
-                overview_features=overview_features,
-                tile_features=tile_features,
-                region_points=region_points,
-                region_starts=region_starts,
-                region_image=region_image,
-                sight=sight,
-            )
-        if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
-            position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
-        outputs = self.language_model(
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-            logits_to_keep=0 if labels is not None else logits_to_keep,
-            **kwargs,
-        )
-        return GroundedOutput(
-            loss=None if labels is None else token_cross_entropy(outputs.logits, labels, num_items_in_batch),
-            logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            sight=sight,
-        )
-
-    @torch.no_grad()
-    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """As transformers' `generate`, with the images and regions of `forward`; both are encoded once, whatever the number of beams.
-
-        Rows may be padded on either side: padding is moved to the left first, so that the returned rows are padded there.
-        `past_key_values` may hold a prefix of all rows; `input_ids` is still the whole text.
-        """
-        input_ids = inputs if inputs is not None else kwargs.pop("input_ids", None)
-        if input_ids is None or kwargs.get("inputs_embeds") is not None:
-            return super().generate(inputs=input_ids, **kwargs)
-        if kwargs.get("use_cache") is False:
-            raise ValueError("use_cache=False: this model generates from its cache only, since images are looked at once.")
-        visual = {name: kwargs.pop(name) for name in VISUAL_INPUTS if name in kwargs}
-        past = kwargs.get("past_key_values")
-        start = past.get_seq_length() if past is not None else 0
-        attention_mask = kwargs.pop("attention_mask", None)
-        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        if (order := padding_to_left(attention_mask, start)) is not None:
-            input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
-        embeds, _ = self.embed(input_ids[:, start:], cached=start > 0, **visual)
-        if start:  # transformers wants the whole text here, and leaves out what the cache holds
-            embeds = torch.cat([embeds.new_zeros(len(embeds), start, embeds.shape[-1]), embeds], dim=1)
-        return super().generate(inputs=input_ids, inputs_embeds=embeds, attention_mask=attention_mask, use_cache=True, **kwargs)
-
     # -- transformers' doors ----------------------------------------------------------------------------------------------------
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
-
-    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
-        self.language_model.set_output_embeddings(new_embeddings)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -304,16 +169,13 @@ class FerretForConditionalGeneration(GroundedModel):
 
     def _sight(
         self,
-        sight: Sight | None,
-        pixel_values: Tensor | None,
-        tile_values: Tensor | None,
-        grids: Tensor | None,
-        image_sizes: Tensor | None,
-        overview_features: Tensor | None,
-        tile_features: Tensor | None,
+        pixel_values: Tensor | None = None,
+        tile_values: Tensor | None = None,
+        grids: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        overview_features: Tensor | None = None,
+        tile_features: Tensor | None = None,
     ) -> Sight:
-        if sight is not None:
-            return sight
         if overview_features is not None:
             return self.project(FerretFeatures(overview_features, tile_features), grids, image_sizes)
         assert pixel_values is not None

@@ -1,0 +1,96 @@
+"""Monkey: a language model that reads windows of a large input, each through its own adapters, and the whole picture, shrunk."""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, initialization
+
+from foveal.models.base import GroundedModel, Sight
+from foveal.models.monkey.config import MonkeyConfig
+from foveal.models.monkey.language import Qwen7BConfig, Qwen7BForCausalLM
+from foveal.vision import GroupedLora, PositionTable, Projector, QwenVisionModel, Resampler, VisionTower, build_backbone
+
+__all__ = ["MonkeyForConditionalGeneration"]
+
+AutoModelForCausalLM.register(Qwen7BConfig, Qwen7BForCausalLM, exist_ok=True)
+
+
+class MonkeyForConditionalGeneration(GroundedModel):
+    """Monkey (arXiv 2311.06607) over Qwen-VL's or any other encoder, and over Qwen-7B or any causal language model.
+
+    Images are `tile_values` (the windows of all images, row by row), `pixel_values` (each whole picture at the size of a window) and
+    `grids` (rows and columns of each image's windows); or a `sight`. All views of a batch go through the encoder in one pass. An image's
+    tokens are those of its windows in order, then those of the whole; they fill the image placeholders of `input_ids`.
+    """
+
+    config: MonkeyConfig
+    config_class = MonkeyConfig
+    visual_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "tile_values", "grids", "sight")
+
+    def __init__(self, config: MonkeyConfig) -> None:
+        super().__init__(config)
+        width = config.text_config.hidden_size
+        self.has_adapters = config.vision_config.model_type == "qwen_vision"
+        backbone = QwenVisionModel(config.vision_config) if self.has_adapters else build_backbone(config.vision_config)
+        self.vision_tower = backbone if self.has_adapters else VisionTower(backbone, config.select_layer)
+        dim = config.vision_config.hidden_size
+        self.connector = _Resampled(dim, width, config) if config.connector == "resampler" else Projector(config.connector, dim, width)
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.post_init()
+
+    def encode_images(
+        self,
+        pixel_values: Float[Tensor, "images 3 height width"] | None = None,
+        tile_values: Float[Tensor, "windows 3 side side"] | None = None,
+        grids: Int[Tensor, "images 2"] | None = None,
+    ) -> Sight:
+        """The tokens of a batch of images, whatever the number of windows of each.
+
+        ValueError when windows and grids are not as many, or a window has no adapter.
+        """
+        counts = [] if grids is None else grids.prod(1).tolist()
+        num_windows = 0 if tile_values is None else len(tile_values)
+        if sum(counts) != num_windows:
+            raise ValueError(f"grids {[] if grids is None else grids.tolist()} want {sum(counts)} windows, got {num_windows}.")
+        whole = None if pixel_values is None or not len(pixel_values) else pixel_values.to(self.dtype)
+        numbers = torch.cat([torch.arange(count) for count in counts] or [torch.empty(0, dtype=torch.long)])
+        if whole is None or not num_windows or whole.shape[-2:] == tile_values.shape[-2:]:
+            views = torch.cat([part.to(self.dtype) for part in (tile_values, whole) if part is not None])
+            found = self._look(views, numbers)
+            near, far = found[:num_windows], found[num_windows:]
+        else:
+            near, far = self._look(tile_values.to(self.dtype), numbers), self._look(whole, numbers[:0])
+        images = max(len(counts), len(far))
+        pieces = near.split(counts) if counts else [near[:0]] * images
+        return Sight(tuple(torch.cat([piece.flatten(0, 1), *far[n : n + 1]]) for n, piece in enumerate(pieces)), ())
+
+    def _look(self, views: Tensor, adapter: Int[Tensor, " windows"]) -> Float[Tensor, "views tokens width"]:
+        maps = self.vision_tower(views, adapter.to(views.device)) if self.has_adapters else self.vision_tower(views)
+        return self.connector(maps) if isinstance(self.connector, _Resampled) else self.connector(maps).flatten(1, 2)
+
+    def _sight(self, **looks: Any) -> Sight:
+        return self.encode_images(**looks)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, _Resampled):
+            initialization.normal_(module.proj, std=len(module.proj) ** -0.5)
+        elif isinstance(module, Resampler):
+            module.reset()
+        elif not isinstance(module, GroupedLora | PositionTable):
+            super()._init_weights(module)
+
+
+class _Resampled(nn.Module):
+    """Qwen-VL's connector: the resampler, a norm, and a square matrix that multiplies from the right."""
+
+    def __init__(self, dim: int, width: int, config: MonkeyConfig) -> None:
+        super().__init__()
+        self.resampler = Resampler(dim, width, config.queries, config.connector_heads)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.proj = nn.Parameter(torch.empty(width, width))
+
+    def forward(self, maps: Float[Tensor, "views rows cols dim"]) -> Float[Tensor, "views queries width"]:
+        return self.norm(self.resampler(maps)) @ self.proj

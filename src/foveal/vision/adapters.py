@@ -1,0 +1,45 @@
+"""Low-rank adapters, one for each window of an image, applied to all windows of all images at once (Monkey, arXiv 2311.06607, 3.1)."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["GroupedLora"]
+
+
+class GroupedLora(nn.Module):
+    """`count` low-rank maps side by side; each view goes through the one its number names: x -> B_k(A_k(dropout(x))) * scale_k.
+
+    There is no alpha / rank factor: the scale is learned, and starts at 1; B starts at 0, so that a new adapter changes nothing.
+
+    >>> lora = GroupedLora(8, 6, count=4, rank=2)
+    >>> lora(torch.rand(5, 3, 8), torch.tensor([0, 1, 2, 3, 1])).shape
+    torch.Size([5, 3, 6])
+    """
+
+    def __init__(self, dim: int, out: int, count: int, rank: int, dropout: float = 0.05) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.empty(count, rank, dim))
+        self.up = nn.Parameter(torch.zeros(count, out, rank))
+        self.scale = nn.Parameter(torch.ones(count))
+        self.dropout = dropout
+        self.reset()
+
+    def reset(self) -> None:
+        """Kaiming-uniform with a = √5 for A, as one linear layer each; zeros for B; 1 for the scales."""
+        nn.init.uniform_(self.down, -(bound := 1 / math.sqrt(self.down.shape[2])), bound)
+        nn.init.zeros_(self.up)
+        nn.init.ones_(self.scale)
+
+    def forward(self, views: Float[Tensor, "views tokens dim"], adapter: Int[Tensor, " views"]) -> Float[Tensor, "views tokens out"]:
+        """What the adapters add for each view; `adapter` holds the number of each view's."""
+        inner = torch.bmm(functional.dropout(views, self.dropout, self.training), self.down[adapter].mT)
+        return torch.bmm(inner * self.scale[adapter, None, None], self.up[adapter].mT)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        count, rank, dim = self.down.shape
+        return f"{dim}, {self.up.shape[1]}, count={count}, rank={rank}"
