@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +67,30 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
         path.unlink()  # torn: the run counts as stopped after its third step
     train(RECIPE, parts, Numbers(), collate, tmp_path / "parts")
     assert all(torch.equal(value, weights(parts)[name]) for name, value in weights(whole).items())
+
+
+def test_a_resumed_ferret_has_every_weight_of_its_checkpoint(tmp_path: Path, make_ferret: Any) -> None:
+    recipe = replace(RECIPE, learn={"local_tower": 1e-2, "projector": 1e-2})
+
+    def look(rows: list[Tensor]) -> dict[str, Tensor]:
+        ids = torch.tensor([[3] * 20 + [7, 8, 9]] * len(rows))  # four tokens of the overview, sixteen of four tiles
+        tiles = torch.stack(rows)[:, None].expand(-1, 4, -1).flatten(0, 1)[..., None, None].expand(-1, -1, 28, 28)
+        return {
+            "input_ids": ids,
+            "labels": ids.where(ids > 3, -100),
+            "pixel_values": tiles[::4].contiguous(),
+            "tile_values": tiles.contiguous(),
+            "grids": torch.tensor([[2, 2]] * len(rows)),
+        }
+
+    (whole, _), (parts, _) = make_ferret(), make_ferret()
+    train(recipe, whole, Numbers(), look, tmp_path / "whole")
+    train(replace(recipe, steps=6), make_ferret()[0], Numbers(), look, tmp_path / "parts")
+    for path in (tmp_path / "parts").glob("checkpoint-6/*"):
+        path.unlink()
+    train(recipe, parts, Numbers(), look, tmp_path / "parts")
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], value, msg=name)
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:

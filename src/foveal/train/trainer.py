@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from foveal.train.recipe import Recipe
@@ -71,6 +71,14 @@ class RecipeTrainer(Trainer):
                     groups.append({"params": values, "lr": rate, "weight_decay": decay})
             self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=self.recipe.betas)
         return self.optimizer
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """As Trainer's, but a model of transformers' reads its own checkpoint: some classes are saved under other names than they live by."""
+        target = model if model is not None else self.model
+        if not isinstance(target, PreTrainedModel) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        target.load_state_dict(type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype).state_dict())
 
     def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch: object = None) -> object:
         """The model's own loss; what else it returns as scalars is logged with it."""
