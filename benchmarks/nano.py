@@ -1,12 +1,14 @@
 """How well a model answers about drawn scenes it has never seen: `python benchmarks/nano.py [--model NAME] [--seed S] [--scenes N] [--json]`."""
 
 import json
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -43,6 +45,7 @@ def main(
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs; a GPU where there is one.")] = None,
     answers: Annotated[Path, typer.Option(help="Where the answers are kept, one JSON line each.")] = Path("runs/nano"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer side by side on a CPU, a scene each.")] = 1,
 ) -> None:
     """Ask models about held-out scenes and print what share they answer rightly."""
     results: dict[str, dict[str, Figure]] = {}
@@ -50,9 +53,9 @@ def main(
         for name in model or ["ferret-v2-nano"]:
             session = Session.open(name, device=device)
             kept = answers / f"{Path(name).name}-{seed}.jsonl"
-            results[name] = figures(_answered(session, lambda number: examples_about(scene(seed, number)), scenes, kept, resume, name))
+            results[name] = figures(_answered(session, lambda number: examples_about(scene(seed, number)), scenes, kept, resume, name, workers))
             if sprites:
-                results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume)
+                results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume, workers)
     except ValueError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from error
@@ -62,17 +65,19 @@ def main(
         _print(results, seed, scenes)
 
 
-def _unseen(session: Session, folder: Path, seed: int, scenes: int, kept: Path, resume: bool) -> dict[str, Figure]:
+def _unseen(session: Session, folder: Path, seed: int, scenes: int, kept: Path, resume: bool, workers: int) -> dict[str, Figure]:
     cutouts = known_cutouts(folder)
 
     def ask(number: int) -> list[Example]:
         return examples_about(unseen_scene(cutouts, seed, number), names=vocabulary(), whole=False)
 
-    found = figures(_answered(session, ask, min(scenes, 300), kept, resume, "unseen cut-outs"))
+    found = figures(_answered(session, ask, min(scenes, 300), kept, resume, "unseen cut-outs", workers))
     return {f"unseen_{metric}": figure for metric, figure in found.items() if metric.startswith(("roc", "rec"))}
 
 
-def _answered(session: Session, ask: Callable[[int], list[Example]], scenes: int, kept: Path, resume: bool, label: str) -> list[Example]:
+def _answered(
+    session: Session, ask: Callable[[int], list[Example]], scenes: int, kept: Path, resume: bool, label: str, workers: int
+) -> list[Example]:
     """All questions of scenes 0 … `scenes` - 1 with the model's answers, kept in a file scene by scene."""
     before = _kept(kept) if resume else []
     done = [examples for number, examples in enumerate(before) if number < scenes]
@@ -80,11 +85,30 @@ def _answered(session: Session, ask: Callable[[int], list[Example]], scenes: int
     with kept.open("w", encoding="utf-8") as lines, _progress() as progress:
         for examples in done:
             lines.writelines(_line(example) for example in examples)
-        for number in progress.track(range(len(done), scenes), total=scenes, completed=len(done), description=label):
-            done.append(_answer(session, ask(number)))
+        answered = _each(session, ask, range(len(done), scenes), workers)
+        for examples in progress.track(answered, total=scenes, completed=len(done), description=label):
+            done.append(examples)
             lines.writelines(_line(example) for example in done[-1])
             lines.flush()
     return [example for examples in done for example in examples]
+
+
+def _each(session: Session, ask: Callable[[int], list[Example]], numbers: Sequence[int], workers: int) -> Iterator[list[Example]]:
+    """The answered questions of each scene, in order; the `workers` share the model, and each computes on one thread."""
+    if workers == 1:
+        yield from (_answer(session, ask(number)) for number in numbers)
+        return
+    _SHARED.update(session=session, ask=ask)
+    with multiprocessing.get_context("fork").Pool(workers, torch.set_num_threads, (1,)) as pool:
+        yield from pool.imap(_answer_number, numbers)
+
+
+_SHARED: dict[str, object] = {}
+"""What forked workers find: a model is not sent to them."""
+
+
+def _answer_number(number: int) -> list[Example]:
+    return _answer(_SHARED["session"], _SHARED["ask"](number))
 
 
 def _answer(session: Session, asked: Sequence[Example]) -> list[Example]:

@@ -3,17 +3,24 @@
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 
-from foveal.grounding import GroundedText
+from foveal.geometry import Frame, Region
+from foveal.grounding import Example, GroundedText, Picture, region_limits
+from foveal.grounding.formats import LocationFormat
 from foveal.grounding.wordings import Template
 from foveal.models.losses import IGNORED
 
-__all__ = ["IMAGE_MARK", "REGION_MARK", "Piece", "Processor", "Written", "conversation", "without_marks"]
+__all__ = ["IMAGE_MARK", "REGION_MARK", "Piece", "Processor", "Row", "Written", "conversation", "without_marks"]
 
 IMAGE_MARK, REGION_MARK = "\ue000", "\ue001"
 """Where an image and a region stand in a text on its way to tokens: characters of no script, taken out of whatever users write."""
@@ -67,11 +74,16 @@ def conversation(template: Template, messages: Sequence[str | None]) -> list[Pie
     return pieces
 
 
+Row = tuple[Written, list[Region], list[tuple[int, int]]]
+"""One conversation: its tokens and labels, the regions that stand in it, and the (width, height) of its images."""
+
+
 class Processor(ProcessorMixin, ABC):
     """All that differs between models in words and pixels. A subclass's `__init__` calls `prepare` when its tokenizer is set."""
 
     image_token_id: int
     region_token_id: int
+    context_length: int
 
     @abstractmethod
     def plan(self, size: tuple[int, int]) -> Any:
@@ -85,13 +97,23 @@ class Processor(ProcessorMixin, ABC):
     def see(self, images: Sequence[Any]) -> BatchFeature:
         """Images as the tensors that the model's `see` and `encode_images` take."""
 
+    @property
     @abstractmethod
-    def encode(self, examples: Sequence[Any], *, train: bool = False, look: bool = True, padding_side: str | None = None) -> BatchFeature:
-        """Examples as the tensors that the model's `forward` and `generate` take; without `look`, without the images' pixels."""
+    def places(self) -> LocationFormat:
+        """How this model spells places."""
+
+    @property
+    @abstractmethod
+    def stop_id(self) -> int | None:
+        """The token that ends an answer."""
 
     @abstractmethod
-    def decode(self, ids: Sequence[Sequence[int]], *given: Any, **options: Any) -> list[GroundedText]:
-        """What a model said, as words tied to places."""
+    def write_example(self, example: Example, *, train: bool = False) -> Row:
+        """One example as a row of `batch`. Without `train` it ends with the last question."""
+
+    def draw(self, region: Region, size: tuple[int, int], rng: np.random.Generator | None = None, *, inside: Region | None = None) -> Any:
+        """Points of a region and the starts of what samples them. ValueError where a model cannot be pointed at regions by features."""
+        raise ValueError(f"{type(self).__name__} has no features of regions: point with words.")
 
     def prepare(self) -> None:
         """Learns from the tokenizer which strings it takes for control tokens. ValueError for a tokenizer without a fast backend."""
@@ -147,3 +169,131 @@ class Processor(ProcessorMixin, ABC):
         values = {name: value for name, value in given.items() if name in known and name not in cls.get_attributes()}
         processor = cls(*args, **values)
         return (processor, {name: value for name, value in given.items() if name not in known}) if return_unused else processor
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        *,
+        train: bool = False,
+        look: bool = True,
+        rng: np.random.Generator | None = None,
+        padding_side: str | None = None,
+    ) -> BatchFeature:
+        """Conversations as tensors. Pictures must hold PIL images in their `pixels`, unless `look` is False and pixels are not wanted.
+
+        With `train`: whole conversations with `labels`, points of regions drawn anew by `rng`, texts cut at `context_length`, padded on
+        the right. Without: up to the last question, left open for an answer, the same points for the same region, padded on the left.
+        ValueError for a question longer than `context_length`.
+        """
+        rows = [self.write_example(example, train=train) for example in examples]
+        rng = rng if rng is not None else np.random.default_rng()
+        limits = [_limits(example) for example in examples] if train else ()
+        batch = self.batch(rows, rng, train=train, padding_side=padding_side or ("right" if train else "left"), limits=limits)
+        pictures = [picture for example in examples for picture in example.images]
+        return BatchFeature({**batch, **(self.see([_pixels(picture) for picture in pictures]) if look and pictures else {})})
+
+    def batch(
+        self,
+        rows: Sequence[Row],
+        rng: np.random.Generator,
+        *,
+        train: bool,
+        padding_side: str,
+        limits: Sequence[Mapping[Region, Region | None]] = (),
+    ) -> dict[str, Tensor]:
+        """Rows as tensors of one batch, pixels apart: `input_ids`, `attention_mask`, `labels` with `train`, and the regions' inputs.
+
+        `limits` say for each row what its regions are cut to before their points are drawn.
+        """
+        ids, labels, points, starts, image, first = [], [], [], [], [], 0
+        for (written, regions, sizes), inside in zip(rows, limits or [{}] * len(rows), strict=True):
+            kept = regions[: self._fit(written, train)]
+            ids.append(torch.tensor(written.ids))
+            labels.append(torch.tensor(written.labels))
+            for region in kept:
+                size = sizes[region.image] if region.image < len(sizes) else sizes[0]
+                found = self.draw(region, size, rng if train else None, inside=inside.get(region))
+                points.append(found[0])
+                starts.append(found[1])
+                image.append(first + region.image)
+            first += len(sizes)
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id or 0
+        batch = {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad, padding_side=padding_side),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True, padding_side=padding_side),
+        }
+        if train:
+            batch["labels"] = pad_sequence(labels, batch_first=True, padding_value=IGNORED, padding_side=padding_side)
+        if points:
+            batch["region_points"] = torch.from_numpy(np.stack(points)).float()
+            batch["region_starts"], batch["region_image"] = torch.tensor(starts), torch.tensor(image)
+        return batch
+
+    def _fit(self, written: Written, train: bool) -> int:
+        """Cuts what is too long, and says how many regions are left in it."""
+        if len(written.ids) > self.context_length:
+            if not train:
+                raise ValueError(f"a question of {len(written.ids)} tokens, images included; at most {self.context_length} are read.")
+            if self.image_token_id in written.ids[self.context_length :]:
+                raise ValueError(f"an image does not fit into {self.context_length} tokens.")
+            del written.ids[self.context_length :], written.labels[self.context_length :]
+        return written.ids.count(self.region_token_id)
+
+    def decode(
+        self,
+        ids: Tensor | Sequence[Sequence[int]],
+        about: Sequence[Example | Frame | tuple[int, int]] | None = None,
+        logprobs: Tensor | Sequence[Sequence[float]] | None = None,
+    ) -> list[GroundedText]:
+        """What was said in newly generated `ids` (up to the stop), with its places.
+
+        `about` are the examples, frames or image sizes of the answers. With the tokens' natural `logprobs` each place gets a score: the
+        geometric mean of the probabilities of the tokens that spell its numbers.
+        """
+        frames = [None] * len(ids) if about is None else list(about)
+        chances = [None] * len(ids) if logprobs is None else list(logprobs)
+        return [self._decode(*one) for one in zip(ids, frames, chances, strict=True)]
+
+    def _decode(self, ids: Tensor | Sequence[int], about: Example | Frame | tuple[int, int] | None, logprobs: Any) -> GroundedText:
+        ids = [int(token) for token in ids]
+        stops = [place for place, token in enumerate(ids) if token in (self.tokenizer.eos_token_id, self.stop_id)]
+        ids = [token for token in ids[: stops[0] if stops else None] if token < len(self.tokenizer) and token >= 0]
+        raw, ends = self._spelt(ids)
+
+        def score(start: int, end: int) -> float | None:
+            begins = [0, *ends[:-1]]
+            said = [place for place in range(len(ids)) if ends[place] > start and begins[place] < end and ends[place] > begins[place]]
+            numbers = [place for place in said if any(letter.isdigit() for letter in raw[begins[place] : ends[place]])]
+            return float(np.exp(np.mean([float(logprobs[place]) for place in numbers]))) if numbers else None
+
+        return self.places.decode(raw, _frame(about), None if logprobs is None else score)
+
+    def _spelt(self, ids: list[int]) -> tuple[str, list[int]]:
+        """The text of tokens, and where in it each ends."""
+        said = self.tokenizer.backend_tokenizer.decode
+        raw = said(ids, skip_special_tokens=True)
+        pieces = [said([token], skip_special_tokens=True) for token in ids]
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+        if "".join(pieces) != raw:  # a blank before a word is written only between words
+            ends = [min(len(said(ids[: place + 1], skip_special_tokens=True)), len(raw)) for place in range(len(ids))]
+        blank = len(raw) - len(raw.lstrip())  # between the cue and the answer; it belongs to neither
+        return raw[blank:], [max(end - blank, 0) for end in ends]
+
+
+def _pixels(picture: Picture) -> Image.Image:
+    if not isinstance(picture.pixels, Image.Image):
+        raise ValueError("a picture without pixels was given: open it first (foveal.data.images), models read no files.")
+    return picture.pixels
+
+
+def _limits(example: Example) -> dict[Region, Region | None]:
+    regions = [region for turn in example.turns if turn.role == "user" for region in turn.said.regions]
+    return dict(zip(regions, region_limits(example), strict=True))
+
+
+def _frame(about: Example | Frame | tuple[int, int] | None) -> Frame:
+    if isinstance(about, Frame):
+        return about
+    if isinstance(about, Example):
+        about = (about.images[0].width, about.images[0].height) if about.images else None
+    return Frame.stretch(about or (1000, 1000))

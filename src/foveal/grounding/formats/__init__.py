@@ -2,5 +2,6 @@
 
 from foveal.grounding.formats.bracket import BracketFormat, bins_to_pixels
 from foveal.grounding.formats.location import LocationFormat
+from foveal.grounding.formats.tags import TagFormat
 
-__all__ = ["BracketFormat", "LocationFormat", "bins_to_pixels"]
+__all__ = ["BracketFormat", "LocationFormat", "TagFormat", "bins_to_pixels"]
