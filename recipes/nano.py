@@ -24,6 +24,7 @@ from foveal.data.sources.scenes import COLOURS, vocabulary
 from foveal.data.sources.scenes.questions import DEFAULT_TASKS
 from foveal.models.ferret import FerretForConditionalGeneration, FerretProcessor
 from foveal.train import Recipe, train
+from nano_boxes import lay_boxes, read_edges
 from nano_encoders import DensePretraining, Views, collate
 from nano_pictures import SHARD, build, open_shards
 from nano_pupil import Pupil
@@ -53,18 +54,17 @@ LANGUAGE = Recipe(name="language", learn={"language_model": 1e-3}, steps=120, ba
 """The language model alone on listed things: how questions and answers are worded, and that a place stands behind a name."""
 ALIGN = replace(LANGUAGE, name="align", learn={"projector": 1e-4}, steps=40, batch=32)
 """Stage I: captions; the overview alone; only its projector learns (arXiv 2404.07973, 3.3)."""
-DENSE = replace(ALIGN, name="dense", learn={"projector": 1e-4, "local_projector": 1e-4, "sampler": 1e-3, "positions": 1e-4}, steps=60)
+DENSE = replace(ALIGN, name="dense", learn={"projector": 1e-4, "local_projector": 1e-4, "sampler": 1e-3, "positions": 1e-4, "places": 1e-3}, steps=60)
 """Stage II: dense referring and dense detection at high resolution; projectors and sampler learn. Faster projectors outgrow the positions."""
 INSTRUCT = replace(
     DENSE,
     name="instruct",
-    learn={"projector": 3e-4, "local_projector": 3e-4, "sampler": 1e-3, "positions": 3e-4, "language_model": 1e-3, "places": 1e-3},
-    steps=3000,
+    learn={"projector": 3e-4, "local_projector": 3e-4, "sampler": 1e-3, "positions": 3e-4, "language_model": 1.2e-3, "places": 1.2e-3},
+    steps=2400,
     batch=16,
-    schedule="constant_with_warmup",
 )
 """Stage III: all tasks, mostly names and their places; the language model learns too. Of the patches without a thing few are seen."""
-WIDE = replace(INSTRUCT, name="wide", learn={name: rate / 2 for name, rate in INSTRUCT.learn.items()}, steps=240, schedule="cosine", seed=2)
+WIDE = replace(INSTRUCT, name="wide", learn={name: rate / 3 for name, rate in INSTRUCT.learn.items()}, steps=100, seed=2)
 """The end of stage III, over all patches, as they will be seen; the rate falls to nothing."""
 
 
@@ -74,6 +74,7 @@ class Run:
 
     folder: Path
     longer: float = 1.0
+    pictures: int = PICTURES
 
     def at_length(self, recipe: Recipe) -> Recipe:
         return replace(recipe, steps=max(1, round(recipe.steps * self.longer)))
@@ -102,7 +103,7 @@ class Run:
 
 def draw(run: Run) -> None:
     """Draws the pictures that everything learns from."""
-    for _ in track(build(run.folder / "pictures", PICTURES), total=PICTURES // SHARD, description="drawing"):
+    for _ in track(build(run.folder / "pictures", run.pictures), total=-(-run.pictures // SHARD), description="drawing"):
         pass
 
 
@@ -118,6 +119,7 @@ def speak(run: Run) -> None:
     """Makes the tokenizer and the model, and trains its language model alone."""
     tokenizer: PreTrainedTokenizerFast = build_tokenizer(pieces_of(corpus()))
     model = new_model(tokenizer, run.encoders(EDGES.name).eval(), Views(run.folder / "pictures"))
+    lay_boxes(model, read_edges(run.features()), range(model.config.text_config.num_attention_heads))
     processor = FerretProcessor.from_config(model.config, tokenizer)
     tasks = {task: share for task, share in DEFAULT_TASKS.items() if task.endswith("_box") or task in WORDS_ALONE}
     shards = [(shard, None) for shard in open_shards(run.folder / "pictures")]
@@ -157,15 +159,15 @@ def ship(run: Run) -> None:
 
 
 WORDS_ALONE = ("locate", "ground", "absent", "detect", "count", "present", "refer", "locate_all")
-TASKS = {**DEFAULT_TASKS, "locate": 0.4, "ground": 0.25, "caption_grounded": 0.1, "detect": 0.2}
+TASKS = {**DEFAULT_TASKS, "locate": 0.35, "absent": 0.2, "ground": 0.2, "caption_grounded": 0.05, "detect": 0.3}
 GROUND = 0.1
 
 PHASES: Mapping[str, Callable[[Run], None]] = {
     "draw": draw,
     "encoders": partial(pretrain, recipe=ENCODERS, before=None, patches=24),
     "encoders-whole": partial(pretrain, recipe=EDGES, before=ENCODERS.name, patches=64),
-    "language": speak,
     "features": look,
+    "language": speak,
     "align": partial(stage, recipe=ALIGN, before=LANGUAGE.name, tasks={"caption": 1.0}, count=2, ground=GROUND),
     "dense": partial(stage, recipe=DENSE, before=ALIGN.name, tasks={"detect": 0.5, "refer": 0.5}, count=3, ground=GROUND),
     "instruct": partial(stage, recipe=INSTRUCT, before=DENSE.name, tasks=TASKS, count=10, ground=GROUND),
@@ -178,13 +180,14 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where pictures, features and checkpoints are kept.")] = Path("runs/nano"),
     phases: Annotated[str, typer.Option(help="Comma-separated names of phases, in order.")] = ",".join(PHASES),
     longer: Annotated[float, typer.Option(min=0.001, help="Times the steps of each phase.")] = 1.0,
+    pictures: Annotated[int, typer.Option(min=SHARD, help="Pictures to learn from; they come in shards of 500.")] = PICTURES,
 ) -> None:
     """Train the small model that ships, phase by phase."""
     names = phases.split(",")
     if unknown := sorted(set(names) - set(PHASES)):
         raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(PHASES)}")
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, longer)
+    run = Run(folder, longer, pictures)
     for name in names:
         if not (done := folder / f"{name}.done").exists():
             PHASES[name](run)

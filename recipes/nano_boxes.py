@@ -30,7 +30,7 @@ EdgeReader = tuple[Tensor, Tensor]
 def read_edges(shards: Sequence[tuple[Shard, np.ndarray]], pictures: int = 400) -> tuple[EdgeReader, EdgeReader]:
     """The linear readers of edges, of overview and tile features, by least squares over the first pictures."""
     shard, features = shards[0]
-    side, views = SIDE // PATCH, slice(0, int(shard.first[pictures]))
+    side, views = SIDE // PATCH, slice(0, int(shard.first[min(pictures, len(shard.records))]))
     first = np.isin(np.arange(views.stop), shard.first)
     x, y = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5)
     inside = np.stack([x, y, side - x, side - y], -1).reshape(-1, 4)

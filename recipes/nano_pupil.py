@@ -19,7 +19,7 @@ __all__ = ["PLACES", "THIRD_DIGIT", "Pupil"]
 
 THIRD_DIGIT = 0.3
 """Weight of the third digit of a number: a thousandth of the picture, finer than the patches show."""
-PLACES = 2.0
+PLACES = 3.0
 """Weight of the boxes read halfway, in fractions of the picture."""
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from foveal.models.monkey import MonkeyProcessor
 from foveal.models.monkey.tokens import ranks_tokenizer
+from foveal.models.processing import IMAGE_MARK, Piece
 
 
 @pytest.fixture(scope="module", params=["tiny", "real"])
@@ -64,3 +66,19 @@ def test_chats_have_the_recorded_ids(recorded: tuple[PreTrainedTokenizerFast, di
     for case in about["chatml_context"]:
         text = _with_placeholders(case["raw_text"], about["image_token_span"])
         assert tokenizer(text).input_ids == _ids(case["ids_run_length"], about["special_token_ids"]), case["raw_text"]
+
+
+def test_training_samples_have_the_recorded_labels(monkey_folder: Path) -> None:
+    about = json.loads((monkey_folder / "train_samples.json").read_text())
+    tokenizer = ranks_tokenizer(monkey_folder / about["vocabulary"])
+    special = {token: tokenizer.convert_tokens_to_ids(token) for token in ("<img>", "</img>", "<imgpad>")}
+    processor = MonkeyProcessor(tokenizer, tokens=(about["image_token_span"], about["image_token_span"]))
+    for sample in about["samples"]:
+        marks = re.sub(r"<img>.*?</img>", f"<img>{IMAGE_MARK}</img>", sample["user"], flags=re.DOTALL)
+        pieces = [Piece(marks), Piece(sample["assistant"], True), Piece("<|endoftext|>", True)]
+        written = processor.write(pieces, [about["image_token_span"]] * marks.count(IMAGE_MARK))
+        ids, labels = written.ids[: sample["max_len"]], written.labels[: sample["max_len"]]
+        spare = sample["max_len"] - len(ids)
+        assert ids + [tokenizer.pad_token_id] * spare == _ids([[token, 1] for token in sample["input_ids"]], special)
+        assert labels + [about["ignore_index"]] * spare == sample["labels"]
+        assert [1] * len(ids) + [0] * spare == sample["attention_mask"]

@@ -3,6 +3,7 @@
 from foveal.models.auto import MODELS
 from foveal.models.base import GroundedModel, GroundedOutput, Sight, scatter_features
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.models.processing import Processor
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "FerretProcessor",
     "GroundedModel",
     "GroundedOutput",
+    "MonkeyConfig",
+    "MonkeyForConditionalGeneration",
+    "MonkeyProcessor",
     "Processor",
     "Sight",
     "scatter_features",

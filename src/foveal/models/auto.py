@@ -4,12 +4,14 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 
 from foveal.models.base import GroundedModel
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.models.processing import Processor
 
 __all__ = ["MODELS"]
 
 MODELS: dict[str, tuple[type[PreTrainedConfig], type[GroundedModel], type[Processor]]] = {
     "ferret": (FerretConfig, FerretForConditionalGeneration, FerretProcessor),
+    "monkey": (MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor),
 }
 """Each model's `model_type`: its configuration, model and processor."""
 

@@ -86,7 +86,7 @@ class GroundedModel(PreTrainedModel, GenerationMixin):
         """The sight of a batch of images."""
 
     @abstractmethod
-    def _sight(self, **looks: Any) -> Sight:
+    def _sight(self, *looks: Any, **named: Any) -> Sight:
         """The sight of whatever of the `visual_inputs` of images was given."""
 
     def encode_regions(self, sight: Sight, points: Tensor, image: Tensor | None = None, starts: Tensor | None = None) -> Tensor:

@@ -84,6 +84,8 @@ class Processor(ProcessorMixin, ABC):
     image_token_id: int
     region_token_id: int
     context_length: int
+    answers_apart = False
+    """Whether a question and its answer are tokenised apart, so that the blank between them is a token of its own."""
 
     @abstractmethod
     def plan(self, size: tuple[int, int]) -> Any:
@@ -142,6 +144,8 @@ class Processor(ProcessorMixin, ABC):
                     ids = [self.region_token_id] if part == REGION_MARK else [self.image_token_id] * next(images)
                     written.add(ids, [False] * len(ids))
                     continue
+                if self.answers_apart and run and run[-1][1] != piece.learnt:
+                    run = self._flush(run, written)
                 for index, some in enumerate([part] if piece.trusted else self._broken(part)):
                     run = self._flush(run, written) if index else run
                     run.append((some, piece.learnt))

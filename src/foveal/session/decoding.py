@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
 from foveal.grounding import Example
+from foveal.grounding.formats import BracketFormat
 from foveal.models.base import GroundedModel, Sight
 from foveal.models.processing import Processor
 from foveal.session.answers import Answer, Options
@@ -86,8 +87,10 @@ def ends_of(model: GroundedModel, processor: Processor) -> list[int]:
 
 
 def grammar_of(processor: Processor) -> PlaceGrammar:
-    """How places are written, over the vocabulary of a processor."""
+    """How places are written, over the vocabulary of a processor; a dialect without brackets is not led, and answers as it likes."""
     tokenizer = processor.tokenizer
+    if not isinstance(processor.places, BracketFormat):
+        return PlaceGrammar([""] * len(tokenizer))
     special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     spellings = ["" if index in special else spelling_of(token) for index, token in enumerate(tokens)]

@@ -1,6 +1,6 @@
 """Qwen-VL's image encoder (OpenCLIP's ViT-bigG without class token and final norm), with Monkey's adapters for windows."""
 
-from typing import Literal
+from typing import Literal, no_type_check
 
 from huggingface_hub.dataclasses import strict
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ __all__ = ["QwenVisionConfig", "QwenVisionModel"]
 
 
 @strict
+@no_type_check  # transformers checks the fields itself, and its __init__ takes keywords that its signature does not name
 class QwenVisionConfig(PreTrainedConfig):
     """Configuration of `QwenVisionModel`; defaults are those of Qwen-VL and Monkey.
 

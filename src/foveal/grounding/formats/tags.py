@@ -35,12 +35,17 @@ class TagFormat:
 
     def encode(self, said: GroundedText, frame: Frame, *, feature_slots: bool = False) -> str:
         """The string for `said`; spans do not overlap. There are no slots: this dialect points with numbers alone."""
+        return "".join(text for text, _ in self.parts(said, frame))
+
+    def parts(self, said: GroundedText, frame: Frame) -> list[tuple[str, bool]]:
+        """The string in pieces, each with whether it is of the dialect (tags and numbers) or of the words, which may spell tags of their own."""
         pieces, written = [], 0
         for span in sorted(said.spans, key=lambda span: (span.start, span.end)):
             words, places = said.text[span.start : span.end], "".join(self._spell(region, frame) for region in span.regions)
-            pieces += [said.text[written : span.start], f"<ref>{words}</ref>" if words and places else words, places]
+            named = bool(words and places)
+            pieces += [(said.text[written : span.start], False), ("<ref>" * named, True), (words, False), ("</ref>" * named + places, True)]
             written = span.end
-        return "".join(pieces) + said.text[written:]
+        return [(text, own) for text, own in [*pieces, (said.text[written:], False)] if text]
 
     def decode(self, raw: str, frame: Frame, score: Callable[[int, int], float | None] | None = None) -> GroundedText:
         """Words and places of any string, in linear time; never raises: a tag that does not close, or holds no place, stays text.

@@ -3,5 +3,6 @@
 from foveal.models.monkey.config import MonkeyConfig
 from foveal.models.monkey.language import Qwen7BConfig, Qwen7BForCausalLM
 from foveal.models.monkey.model import MonkeyForConditionalGeneration
+from foveal.models.monkey.processor import MonkeyProcessor
 
-__all__ = ["MonkeyConfig", "MonkeyForConditionalGeneration", "Qwen7BConfig", "Qwen7BForCausalLM"]
+__all__ = ["MonkeyConfig", "MonkeyForConditionalGeneration", "MonkeyProcessor", "Qwen7BConfig", "Qwen7BForCausalLM"]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, no_type_check
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -21,6 +21,7 @@ __all__ = ["Qwen7BConfig", "Qwen7BForCausalLM", "Qwen7BModel", "ntk_alpha"]
 
 
 @strict
+@no_type_check  # transformers checks the fields itself, and its __init__ takes keywords that its signature does not name
 class Qwen7BConfig(PreTrainedConfig):
     """Configuration of `Qwen7BForCausalLM`; defaults are Qwen-7B's.
 
@@ -135,7 +136,7 @@ class Qwen7BModel(_Qwen7B):
 
     def __init__(self, config: Qwen7BConfig) -> None:
         super().__init__(config)
-        self.wte = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.wte: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
         self.h = nn.ModuleList(_Layer(config, layer) for layer in range(config.num_hidden_layers))
         self.ln_f = _Norm(config.hidden_size, config.rms_norm_eps)
         self.gradient_checkpointing = False
@@ -207,7 +208,7 @@ class Qwen7BForCausalLM(_Qwen7B, GenerationMixin):
         return self.transformer.wte
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.transformer.wte = value
+        self.transformer.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head

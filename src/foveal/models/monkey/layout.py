@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foveal.models.shards import Weight
 
-__all__ = ["grouped", "published_names", "separated"]
+__all__ = ["Published", "grouped", "published_names", "separated"]
 
 _VISUAL = "transformer.visual."
 _PAIRS = (

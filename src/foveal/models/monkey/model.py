@@ -32,17 +32,18 @@ class MonkeyForConditionalGeneration(GroundedModel):
     def __init__(self, config: MonkeyConfig) -> None:
         super().__init__(config)
         width = config.text_config.hidden_size
-        self.has_adapters = config.vision_config.model_type == "qwen_vision"
-        backbone = QwenVisionModel(config.vision_config) if self.has_adapters else build_backbone(config.vision_config)
+        vision: Any = config.vision_config
+        self.has_adapters = vision.model_type == "qwen_vision"
+        backbone = QwenVisionModel(vision) if self.has_adapters else build_backbone(vision)
         self.vision_tower = backbone if self.has_adapters else VisionTower(backbone, config.select_layer)
-        dim = config.vision_config.hidden_size
+        dim = vision.hidden_size
         self.connector = _Resampled(dim, width, config) if config.connector == "resampler" else Projector(config.connector, dim, width)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.post_init()
 
     def encode_images(
         self,
-        pixel_values: Float[Tensor, "images 3 height width"] | None = None,
+        pixel_values: Float[Tensor, "wholes 3 height width"] | None = None,
         tile_values: Float[Tensor, "windows 3 side side"] | None = None,
         grids: Int[Tensor, "images 2"] | None = None,
     ) -> Sight:
@@ -70,8 +71,8 @@ class MonkeyForConditionalGeneration(GroundedModel):
         maps = self.vision_tower(views, adapter.to(views.device)) if self.has_adapters else self.vision_tower(views)
         return self.connector(maps) if isinstance(self.connector, _Resampled) else self.connector(maps).flatten(1, 2)
 
-    def _sight(self, **looks: Any) -> Sight:
-        return self.encode_images(**looks)
+    def _sight(self, *looks: Any, **named: Any) -> Sight:
+        return self.encode_images(*looks, **named)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
