@@ -31,7 +31,7 @@ from nano_stages import Asked, collate_asked
 
 __all__ = ["RECIPE", "VARIANTS", "main", "small_things"]
 
-RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=500, batch=32, learn=dict.fromkeys(INSTRUCT.learn, 1e-3))
+RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=250, batch=16, learn=dict.fromkeys(INSTRUCT.learn, 1e-3))
 TASKS = {"choice_box": 0.6, "name_box": 0.4}
 VARIANTS = {"fixed resolution": False, "any resolution": True}
 """Whether tiles are seen beside the overview."""
@@ -105,7 +105,7 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where recipes/nano.py keeps pictures, features and its language model.")] = Path("runs/nano"),
     out: Annotated[Path, typer.Option(help="Where the variants and the results are kept.")] = Path("runs/claims"),
     steps: Annotated[int, typer.Option(min=1, help="Updates of each variant.")] = RECIPE.steps,
-    questions: Annotated[int, typer.Option(min=1, help="Questions asked of each variant.")] = 600,
+    questions: Annotated[int, typer.Option(min=1, help="Questions asked of each variant.")] = 500,
 ) -> None:
     """Train both variants, ask both, and keep what they reach as JSON."""
     recipe, run = replace(RECIPE, steps=steps), Run(folder)

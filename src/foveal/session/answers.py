@@ -31,6 +31,8 @@ class Options:
     """Inside a bracket only what can still become a place is allowed: digits, commas, the close."""
     stop_repetition: bool = True
     """An answer that says the same words with the same box three times in a row, or one box four times, is ended."""
+    merge_repeats: bool = True
+    """In a numbered list, a thing named again at the same place (IoU of 0.5 or more) is one thing: only the first keeps its place."""
     batch: int = 32
     """How many questions are answered at once; it changes speed and memory, not what is answered."""
 

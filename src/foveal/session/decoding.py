@@ -17,6 +17,7 @@ from foveal.models.base import GroundedModel, Sight
 from foveal.models.processing import Processor
 from foveal.session.answers import Answer, Options
 from foveal.session.grammar import PlaceGrammar, spelling_of
+from foveal.session.repeats import without_repeats
 from foveal.session.steering import Follow, Steer, Steering
 
 __all__ = ["Prefix", "answers_to", "ends_of", "grammar_of", "prefill"]
@@ -74,6 +75,7 @@ def answers_to(
             stopping_criteria=StoppingCriteriaList([Follow(steering)]),
         )
     said = processor.decode(steering.tokens, questions, logprobs=steering.logprobs)
+    said = [without_repeats(words) for words in said] if options.merge_repeats else said
     raw = processor.tokenizer.batch_decode(steering.tokens, skip_special_tokens=True)
     return [Answer(words, reason or "length", spelt) for words, reason, spelt in zip(said, steering.reasons, raw, strict=True)]
 
