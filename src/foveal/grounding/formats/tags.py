@@ -23,6 +23,7 @@ class TagFormat:
     Integers from 0 to `bins` - 1; drawing divides by `bins`. Words without a place are written as they are. A point, a mask and a trace
     are spelled by the box around them: this dialect knows no other places.
 
+    >>> from foveal.geometry import Box
     >>> frame = Frame.stretch((640, 480))
     >>> said = GroundedText("a cup", (Span(2, 5, (Box(0.25, 0.25, 0.5, 0.75),)),))
     >>> TagFormat().encode(said, frame)

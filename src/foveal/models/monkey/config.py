@@ -20,7 +20,7 @@ AutoConfig.register(QwenVisionConfig.model_type, QwenVisionConfig, exist_ok=True
 class MonkeyConfig(PreTrainedConfig):
     """Configuration of `MonkeyForConditionalGeneration`; defaults are those of the released Monkey: 896 x 896 in four windows.
 
-    >>> config = MonkeyConfig(canvas=(1344, 896))
+    >>> config = MonkeyConfig(canvas=(1344, 896), vision_config={"model_type": "qwen_vision", "adapters": 6})
     >>> config.grid, config.views
     ((2, 3), 7)
     """
