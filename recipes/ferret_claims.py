@@ -31,7 +31,7 @@ from nano_stages import Asked, collate_asked
 
 __all__ = ["RECIPE", "VARIANTS", "main", "small_things"]
 
-RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=250, batch=16, learn=dict.fromkeys(INSTRUCT.learn, 1e-3))
+RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=1500, batch=16, learn=dict.fromkeys(INSTRUCT.learn, 1e-3))
 TASKS = {"choice_box": 0.6, "name_box": 0.4}
 VARIANTS = {"fixed resolution": False, "any resolution": True}
 """Whether tiles are seen beside the overview."""
