@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from foveal.vision import GRIDS_V2, any_resolution, cut, normalise
+from foveal.vision import CLIP_COLOURS, GRIDS_V2, any_resolution, cut, normalise
 
 __all__ = ["main"]
 
 SIDE = 336
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN, STD = CLIP_COLOURS
 
 
 def main() -> None:

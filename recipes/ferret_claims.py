@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +32,7 @@ from nano_stages import Asked, collate_asked
 
 __all__ = ["RECIPE", "VARIANTS", "main", "small_things"]
 
-RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=1500, batch=16, learn=dict.fromkeys(INSTRUCT.learn, 1e-3))
+RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=800, batch=16, learn=dict.fromkeys(INSTRUCT.learn, 1e-3))
 TASKS = {"choice_box": 0.6, "name_box": 0.4}
 VARIANTS = {"fixed resolution": False, "any resolution": True}
 """Whether tiles are seen beside the overview."""
@@ -49,6 +50,7 @@ def learned(run: Run, name: str, tiles: bool, recipe: Recipe, folder: Path) -> S
             model.config.grids = []
             processor = FerretProcessor.from_config(model.config, processor.tokenizer)
         examples = Asked(run.features(), processor, TASKS, 6, seed=11, ground=GROUND)
+        model.layers = torch.compile(model.layers, dynamic=True)
         pad = partial(collate_asked, pad=processor.tokenizer.pad_token_id, tiles=tiles)
         train(recipe, model, examples, pad, folder / f"{place.name}-run")
         processor.save_pretrained(place)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model
 
+from foveal.vision import CLIP_COLOURS, IMAGENET_COLOURS
 from nano_pictures import PATCH, SIDE, Shard, open_shards
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "OVERVIEW", "TILE", "TILE_MEAN", "TILE_STD", "WIDTH", "DensePretraining", "Views", "collate", "normalise"]
@@ -31,8 +32,8 @@ TILE = Dinov2Config(
     layerscale_value=1.0,
     drop_path_rate=0.0,
 )
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-TILE_MEAN, TILE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = CLIP_COLOURS
+TILE_MEAN, TILE_STD = IMAGENET_COLOURS
 
 
 class DensePretraining(nn.Module):

@@ -116,10 +116,10 @@ def test_sine_tables(monkey_folder: Path) -> None:
 
 def _canvas(path: Path, width: int, height: int) -> Tensor:
     from foveal.data.images import load_image
-    from foveal.vision import normalise
+    from foveal.vision import CLIP_COLOURS, normalise
 
     pixels = load_image(path).resize((width, height), Image.Resampling.BICUBIC)
-    return normalise(np.asarray(pixels)[None], (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    return normalise(np.asarray(pixels)[None], *CLIP_COLOURS)
 
 
 @torch.no_grad()

@@ -68,17 +68,17 @@ def _check_images() -> str:
 
 
 def _check_model(model: str, device: str | None) -> str:
-    from PIL import Image, ImageDraw
+    import numpy as np
 
-    from foveal.geometry import Box
+    from foveal.data.sources.scenes import SceneStyle, draw_scene
+    from foveal.data.sources.scenes.pointing import region_of
 
     started = time.perf_counter()
     session = open_session(model, device)
     opened = time.perf_counter()
-    picture = Image.new("RGB", (320, 240), "white")
-    ImageDraw.Draw(picture).ellipse((40, 40, 160, 160), fill="red")
-    scene = session.look(picture)
-    named = scene.describe(Box(0.1, 0.15, 0.52, 0.7), max_new_tokens=32)
-    found = scene.locate("the red circle", max_new_tokens=64)
+    drawing = draw_scene(0, "test", SceneStyle(names=("crocodile",), things=(1, 1), text_share=0.0, small_share=0.0))
+    scene = session.look(drawing.pixels)
+    named = scene.describe(region_of(drawing, 0, "box", np.random.default_rng(0)), max_new_tokens=32)
+    found = scene.locate("the crocodile", max_new_tokens=64)
     seconds = f"opened in {opened - started:.1f} s, two answers in {time.perf_counter() - opened:.1f} s on {session.model.device}"
-    return f"{seconds}; of a red circle it says {named.text!r}, and finds it in {len(found.regions)} place(s)"
+    return f"{seconds}; of a drawn crocodile it says {named.text!r}, and finds it in {len(found.regions)} place(s)"

@@ -16,9 +16,6 @@ from foveal.models.losses import token_cross_entropy
 
 __all__ = ["GroundedModel", "GroundedOutput", "Sight", "padding_to_left", "positions_of", "scatter_features"]
 
-_SEEN = ("sight", "pixel_values", "overview_features")
-"""Any of these means that images are at hand."""
-
 
 @dataclass(frozen=True)
 class Sight:
@@ -104,7 +101,7 @@ class GroundedModel(PreTrainedModel, GenerationMixin):
         image_slots, region_slots = input_ids == self.config.image_token_id, input_ids == self.config.region_token_id
         embeds = self.get_input_embeddings()(input_ids.masked_fill(image_slots, 0))
         looks = {name: visual.get(name) for name in self.visual_inputs if not name.startswith("region_")}
-        seen = any(value is not None for name, value in looks.items() if name in _SEEN)
+        seen = any(value is not None for value in looks.values())
         wants_image = bool(image_slots.any()) and (seen or not cached)
         wants_region = bool(region_slots.any()) and (visual.get("region_points") is not None or not cached)
         if not (wants_image or wants_region):

@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 
 from foveal.geometry import Frame, Region
-from foveal.grounding import Example, GroundedText, Picture, region_limits
+from foveal.grounding import Example, GroundedText, Picture, Turn, region_limits
 from foveal.grounding.formats import LocationFormat
 from foveal.grounding.wordings import Template
 from foveal.models.losses import IGNORED
 
-__all__ = ["IMAGE_MARK", "REGION_MARK", "Piece", "Processor", "Row", "Written", "conversation", "without_marks"]
+__all__ = ["IMAGE_MARK", "REGION_MARK", "Piece", "Processor", "Row", "Written", "conversation", "turns_of", "without_marks"]
 
 IMAGE_MARK, REGION_MARK = "\ue000", "\ue001"
 """Where an image and a region stand in a text on its way to tokens: characters of no script, taken out of whatever users write."""
@@ -78,13 +78,28 @@ Row = tuple[Written, list[Region], list[tuple[int, int]]]
 """One conversation: its tokens and labels, the regions that stand in it, and the (width, height) of its images."""
 
 
+def turns_of(example: Example, *, train: bool) -> list[Turn]:
+    """The turns to be written: all, or, without `train`, those up to the last question. ValueError when they do not alternate."""
+    turns = list(example.turns)
+    while not train and turns and turns[-1].role == "assistant":
+        turns.pop()
+    if [turn.role for turn in turns] != ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2) or not turns:
+        raise ValueError(f"example {example.id!r} wants turns that alternate and begin with the user's.")
+    return turns
+
+
 class Processor(ProcessorMixin, ABC):
     """All that differs between models in words and pixels. A subclass's `__init__` calls `prepare` when its tokenizer is set."""
 
     image_token_id: int
     region_token_id: int
     context_length: int
-    answers_apart = False
+    template: str
+    templates: ClassVar[Mapping[str, Template]]
+    """The conversation templates that the model's family knows, by name."""
+    said_tokens: ClassVar[tuple[str, ...]] = ()
+    """Control tokens that are part of what the model says; all others are left out of an answer's text."""
+    answers_apart: ClassVar[bool] = False
     """Whether a question and its answer are tokenised apart, so that the blank between them is a token of its own."""
 
     @abstractmethod
@@ -105,9 +120,10 @@ class Processor(ProcessorMixin, ABC):
         """How this model spells places."""
 
     @property
-    @abstractmethod
     def stop_id(self) -> int | None:
         """The token that ends an answer."""
+        stop = self.tokenizer.convert_tokens_to_ids(self.templates[self.template].stop)
+        return None if stop == self.tokenizer.unk_token_id else stop
 
     @abstractmethod
     def write_example(self, example: Example, *, train: bool = False) -> Row:
@@ -118,13 +134,18 @@ class Processor(ProcessorMixin, ABC):
         raise ValueError(f"{type(self).__name__} has no features of regions: point with words.")
 
     def prepare(self) -> None:
-        """Learns from the tokenizer which strings it takes for control tokens. ValueError for a tokenizer without a fast backend."""
+        """Learns from the tokenizer which strings it takes for control tokens. ValueError for one without a fast backend, and for
+        a template that the model's family does not know.
+        """
+        if self.template not in self.templates:
+            raise ValueError(f"template {self.template!r}; there are {', '.join(sorted(self.templates))}.")
         if not self.tokenizer.is_fast:
             raise ValueError(f"a {type(self.tokenizer).__name__} was given; a fast tokenizer is wanted.")
-        control = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        control |= {"<image>", "<region_fea>"}
+        special = {number: token.content for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        control = {*special.values(), "<image>", "<region_fea>"}
         alternatives = "|".join(re.escape(token) for token in sorted(control, key=len, reverse=True) if len(token) > 1)
         self._control = re.compile(f"(?={alternatives})" if not alternatives else f"(?=({alternatives}))")
+        self._silent = {number for number, token in special.items() if token not in self.said_tokens}
         start = self.tokenizer("").input_ids
         self._opening = [token for token in start if token == self.tokenizer.bos_token_id]
 
@@ -274,12 +295,15 @@ class Processor(ProcessorMixin, ABC):
 
     def _spelt(self, ids: list[int]) -> tuple[str, list[int]]:
         """The text of tokens, and where in it each ends."""
-        said = self.tokenizer.backend_tokenizer.decode
-        raw = said(ids, skip_special_tokens=True)
-        pieces = [said([token], skip_special_tokens=True) for token in ids]
+        silent = self._silent
+
+        def said(some: list[int]) -> str:
+            return self.tokenizer.backend_tokenizer.decode([token for token in some if token not in silent], skip_special_tokens=False)
+
+        raw, pieces = said(ids), [said([token]) for token in ids]
         ends = np.cumsum([len(piece) for piece in pieces]).tolist()
         if "".join(pieces) != raw:  # a blank before a word is written only between words
-            ends = [min(len(said(ids[: place + 1], skip_special_tokens=True)), len(raw)) for place in range(len(ids))]
+            ends = [min(len(said(ids[: place + 1])), len(raw)) for place in range(len(ids))]
         blank = len(raw) - len(raw.lstrip())  # between the cue and the answer; it belongs to neither
         return raw[blank:], [max(end - blank, 0) for end in ends]
 

@@ -8,8 +8,11 @@ from foveal.vision.resampler import Resampler
 from foveal.vision.sampler import AveragePooling, VisualSampler
 from foveal.vision.tables import PositionTable, resize_table, sine_table
 from foveal.vision.tiling import (
+    CLIP_COLOURS,
+    EVEN_COLOURS,
     GRIDS_FERRET_UI,
     GRIDS_V2,
+    IMAGENET_COLOURS,
     TilePlan,
     any_resolution,
     choose_grid,
@@ -22,8 +25,11 @@ from foveal.vision.towers import VisionTower, build_backbone
 from foveal.vision.windows import cut_windows, shrink, windows
 
 __all__ = [
+    "CLIP_COLOURS",
+    "EVEN_COLOURS",
     "GRIDS_FERRET_UI",
     "GRIDS_V2",
+    "IMAGENET_COLOURS",
     "AveragePooling",
     "GroupedLora",
     "PositionTable",

@@ -1,11 +1,10 @@
 """Low-rank adapters, one for each window of an image, applied to all windows of all images at once (Monkey, arXiv 2311.06607, 3.1)."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import initialization
 
 __all__ = ["GroupedLora"]
 
@@ -30,9 +29,10 @@ class GroupedLora(nn.Module):
 
     def reset(self) -> None:
         """Kaiming-uniform with a = √5 for A, as one linear layer each; zeros for B; 1 for the scales."""
-        nn.init.uniform_(self.down, -(bound := 1 / math.sqrt(self.down.shape[2])), bound)
-        nn.init.zeros_(self.up)
-        nn.init.ones_(self.scale)
+        bound = self.down.shape[2] ** -0.5
+        initialization.uniform_(self.down, -bound, bound)
+        initialization.zeros_(self.up)
+        initialization.ones_(self.scale)
 
     def forward(self, views: Float[Tensor, "views tokens dim"], adapter: Int[Tensor, " views"]) -> Float[Tensor, "views tokens out"]:
         """What the adapters add for each view; `adapter` holds the number of each view's."""

@@ -7,10 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedConfig, PreTrainedModel, initialization
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from foveal.vision.adapters import GroupedLora
-from foveal.vision.resampler import Resampler
 from foveal.vision.tables import PositionTable
 
 __all__ = ["QwenVisionConfig", "QwenVisionModel"]
@@ -99,15 +98,10 @@ class QwenVisionModel(PreTrainedModel):
         return adapter
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Adapters and resamplers start as their own classes say, the rest as transformers starts it."""
-        if isinstance(module, GroupedLora):
-            bound = module.down.shape[2] ** -0.5
-            initialization.uniform_(module.down, -bound, bound)
-            initialization.zeros_(module.up)
-            initialization.ones_(module.scale)
-        elif isinstance(module, PositionTable):
-            initialization.trunc_normal_(module.weight, std=self.config.initializer_range)
-        elif not isinstance(module, Resampler):
+        """Adapters and tables start as their own classes say, the rest as transformers starts it."""
+        if isinstance(module, GroupedLora | PositionTable):
+            module.reset()
+        else:
             super()._init_weights(module)
 
 

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import initialization
 
 __all__ = ["PositionTable", "resize_table", "sine_table"]
 
@@ -47,7 +48,11 @@ class PositionTable(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(grid * grid, dim))
         self._kept: dict[tuple[int, int], tuple[object, Tensor]] = {}
-        nn.init.trunc_normal_(self.weight, std=0.02)
+        self.reset()
+
+    def reset(self) -> None:
+        """Near zero, for a table that is to be learned."""
+        initialization.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, rows: int, cols: int) -> Float[Tensor, "cells dim"]:
         """The table for `rows` x `cols` cells, row by row."""

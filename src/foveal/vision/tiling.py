@@ -13,8 +13,11 @@ from torch import Tensor
 from foveal.geometry.frames import Frame
 
 __all__ = [
+    "CLIP_COLOURS",
+    "EVEN_COLOURS",
     "GRIDS_FERRET_UI",
     "GRIDS_V2",
+    "IMAGENET_COLOURS",
     "TilePlan",
     "any_resolution",
     "choose_grid",
@@ -23,6 +26,11 @@ __all__ = [
     "normalise",
     "pad_square",
 ]
+
+CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+"""Mean and deviation of red, green and blue that CLIP's encoders expect; the next are SigLIP's and DINOv2's."""
+EVEN_COLOURS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET_COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 GRIDS_FERRET_UI = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 """Ferret-UI's grids as (columns, rows), in the order in which they are tried."""

@@ -9,10 +9,8 @@ from foveal.grounding.text import GroundedText, Span
 
 __all__ = ["TagFormat"]
 
-_CORNER = r"\(\s?(\d{1,9})\s?,\s?(\d{1,9})\s?\)"
-_BOX = rf"<box>{_CORNER}(?:\s?,\s?{_CORNER})</box>"
-_QUAD = rf"<quad>{_CORNER}(?:\s?,\s?{_CORNER}){{3}}</quad>"
-_PLACE = re.compile(re.sub(r"\((?=\\d)", "(?:", rf"{_BOX}|{_QUAD}"))
+_CORNER = r"\(\s?\d{1,9}\s?,\s?\d{1,9}\s?\)"
+_PLACE = re.compile(rf"<box>{_CORNER}\s?,\s?{_CORNER}</box>|<quad>{_CORNER}(?:\s?,\s?{_CORNER}){{3}}</quad>")
 _SAID = re.compile(rf"<ref>((?:(?!</?ref>|<box>|<quad>)[\s\S])*)</ref>((?:{_PLACE.pattern})*)|((?:{_PLACE.pattern})+)")
 
 

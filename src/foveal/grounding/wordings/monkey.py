@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from foveal.grounding.text import GroundedText
 from foveal.grounding.wordings.templates import Template
 
-__all__ = ["TEMPLATES", "ask_caption", "cue_for", "image_opening"]
+__all__ = ["TEMPLATES", "cue_for", "image_opening"]
 
 _END, _SYSTEM = "<|endoftext|>", "You are a helpful assistant."
 
@@ -45,12 +44,3 @@ def cue_for(question: str, template: str = "monkey") -> str:
     if template != "monkey":
         return ""
     return " " if question.endswith(":") else " Answer: "
-
-
-def ask_caption(*, detailed: bool = False) -> GroundedText:
-    """A caption, short or long.
-
-    >>> ask_caption(detailed=True).text
-    'Generate the detailed caption in English:'
-    """
-    return GroundedText(f"Generate the {'detailed ' if detailed else ''}caption in English:")

@@ -15,14 +15,10 @@ from foveal.grounding.formats import BracketFormat
 from foveal.grounding.wordings.ferret import TEMPLATES
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.fusion import kept_cells
-from foveal.models.processing import IMAGE_MARK, REGION_MARK, Piece, Processor, Row, conversation, without_marks
-from foveal.vision import TilePlan, any_resolution, cut, normalise
+from foveal.models.processing import IMAGE_MARK, REGION_MARK, Piece, Processor, Row, conversation, turns_of, without_marks
+from foveal.vision import CLIP_COLOURS, EVEN_COLOURS, IMAGENET_COLOURS, TilePlan, any_resolution, cut, normalise
 
-__all__ = ["CLIP_COLOURS", "EVEN_COLOURS", "IMAGENET_COLOURS", "FerretProcessor"]
-
-CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-EVEN_COLOURS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET_COLOURS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+__all__ = ["FerretProcessor"]
 
 
 class FerretProcessor(Processor):
@@ -31,6 +27,8 @@ class FerretProcessor(Processor):
     `colours` and `tile_colours` are (mean, deviation) of red, green and blue. `image_token_id` and `region_token_id` default to those of
     `<image>` and `<region_fea>` in the tokenizer. Every other value is the field of `FerretConfig` of that name.
     """
+
+    templates = TEMPLATES
 
     def __init__(
         self,
@@ -54,8 +52,6 @@ class FerretProcessor(Processor):
         context_length: int = 2048,
     ) -> None:
         super().__init__(tokenizer)
-        if template not in TEMPLATES:
-            raise ValueError(f"template {template!r}; there are {', '.join(sorted(TEMPLATES))}.")
         self.overview_side, self.tile_side = overview_side, tile_side
         self.overview_cells, self.tile_cells = overview_cells, tile_cells
         self.grids = [list(grid) for grid in grids]
@@ -165,11 +161,7 @@ class FerretProcessor(Processor):
 
     def write_example(self, example: Example, *, train: bool = False) -> Row:
         """One example as a row of `batch`. Without `train` it ends with the last question."""
-        turns = list(example.turns)
-        while not train and turns and turns[-1].role == "assistant":
-            turns.pop()
-        if [turn.role for turn in turns] != ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2) or not turns:
-            raise ValueError(f"example {example.id!r} wants turns that alternate and begin with the user's.")
+        turns = turns_of(example, train=train)
         sizes = [(picture.width, picture.height) for picture in example.images]
         messages: list[str] = []
         regions: list[Region] = []
@@ -188,12 +180,6 @@ class FerretProcessor(Processor):
         if (count := written.ids.count(self.region_token_id)) != len(regions):
             raise ValueError(f"{count} <region_fea> in the text for {len(regions)} regions.")
         return written, regions, sizes
-
-    @property
-    def stop_id(self) -> int | None:
-        """The token that ends an answer."""
-        stop = self.tokenizer.convert_tokens_to_ids(TEMPLATES[self.template].stop)
-        return None if stop == self.tokenizer.unk_token_id else stop
 
     def draw(
         self, region: Region, size: tuple[int, int], rng: np.random.Generator | None = None, *, inside: Region | None = None

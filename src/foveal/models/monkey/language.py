@@ -14,6 +14,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, eager_attention_forward
 
 from foveal.models.losses import token_cross_entropy
 
@@ -81,7 +82,7 @@ class _Attention(nn.Module):
             q = q * stretch[:, None, :, None].to(q.dtype)
         if cache is not None:
             k, v = cache.update(k, v, self.layer_idx)
-        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, _eager)
+        attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         found, _ = attend(self, q, k, v, mask, dropout=0.0, scaling=self.scaling, **kwargs)
         return self.c_proj(found.flatten(2))
 
@@ -99,7 +100,7 @@ class _MLP(nn.Module):
 class _Layer(GradientCheckpointingLayer):
     def __init__(self, config: Qwen7BConfig, layer: int) -> None:
         super().__init__()
-        self.ln_1, self.ln_2 = _Norm(config.hidden_size, config.rms_norm_eps), _Norm(config.hidden_size, config.rms_norm_eps)
+        self.ln_1, self.ln_2 = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps), LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.attn, self.mlp = _Attention(config, layer), _MLP(config)
 
     def forward(self, hidden: Tensor, **kwargs: Any) -> Tensor:
@@ -107,22 +108,11 @@ class _Layer(GradientCheckpointingLayer):
         return hidden + self.mlp(self.ln_2(hidden))
 
 
-class _Norm(nn.Module):
-    """RMS norm in float32, cast back before the weight."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        wide = hidden.float()
-        return (wide * (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()).to(hidden.dtype) * self.weight
-
-
 class _Qwen7B(PreTrainedModel):
     config: Qwen7BConfig
     config_class = Qwen7BConfig
     base_model_prefix = "transformer"
+    _input_embed_layer = "wte"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -136,17 +126,11 @@ class Qwen7BModel(_Qwen7B):
 
     def __init__(self, config: Qwen7BConfig) -> None:
         super().__init__(config)
-        self.wte: nn.Module = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.wte = nn.Embedding(config.vocab_size, config.hidden_size)
         self.h = nn.ModuleList(_Layer(config, layer) for layer in range(config.num_hidden_layers))
-        self.ln_f = _Norm(config.hidden_size, config.rms_norm_eps)
+        self.ln_f = LlamaRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.gradient_checkpointing = False
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.wte
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.wte = value
 
     def forward(
         self,
@@ -204,15 +188,6 @@ class Qwen7BForCausalLM(_Qwen7B, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.transformer.wte
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.transformer.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -237,11 +212,3 @@ def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     wide = heads.float()
     first, second = wide.chunk(2, dim=-1)
     return (wide * cos + torch.cat([-second, first], dim=-1) * sin).to(heads.dtype)
-
-
-def _eager(
-    module: _Attention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, dropout: float = 0.0, **kwargs: Any
-) -> tuple[Tensor, Tensor]:
-    scores = q @ k.mT * scaling
-    weights = (scores if mask is None else scores + mask).softmax(-1)
-    return (weights @ v).transpose(1, 2), weights

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, initialization
 from foveal.models.base import GroundedModel, Sight
 from foveal.models.monkey.config import MonkeyConfig
 from foveal.models.monkey.language import Qwen7BConfig, Qwen7BForCausalLM
-from foveal.vision import GroupedLora, PositionTable, Projector, QwenVisionModel, Resampler, VisionTower, build_backbone
+from foveal.vision import Projector, QwenVisionModel, Resampler, VisionTower, build_backbone
 
 __all__ = ["MonkeyForConditionalGeneration"]
 
@@ -80,7 +80,7 @@ class MonkeyForConditionalGeneration(GroundedModel):
             initialization.normal_(module.proj, std=len(module.proj) ** -0.5)
         elif isinstance(module, Resampler):
             module.reset()
-        elif not isinstance(module, GroupedLora | PositionTable):
+        else:
             super()._init_weights(module)
 
 

@@ -14,12 +14,10 @@ from foveal.grounding import Example, GroundedText
 from foveal.grounding.formats import TagFormat
 from foveal.grounding.wordings.monkey import TEMPLATES, cue_for, image_opening
 from foveal.models.monkey.config import MonkeyConfig
-from foveal.models.processing import IMAGE_MARK, Piece, Processor, Row, without_marks
-from foveal.vision import TilePlan, cut_windows, normalise, shrink, windows
+from foveal.models.processing import IMAGE_MARK, Piece, Processor, Row, turns_of, without_marks
+from foveal.vision import CLIP_COLOURS, TilePlan, cut_windows, normalise, shrink, windows
 
 __all__ = ["MonkeyProcessor"]
-
-_CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
 class MonkeyProcessor(Processor):
@@ -29,8 +27,10 @@ class MonkeyProcessor(Processor):
     the field of `MonkeyConfig` of that name.
     """
 
+    templates = TEMPLATES
     region_token_id = -1
     answers_apart = True
+    said_tokens = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")
 
     def __init__(
         self,
@@ -41,15 +41,13 @@ class MonkeyProcessor(Processor):
         windows: bool = True,
         overview: bool = True,
         tokens: Sequence[int] = (256, 256),
-        colours: Sequence[Sequence[float]] = _CLIP_COLOURS,
+        colours: Sequence[Sequence[float]] = CLIP_COLOURS,
         bins: int = 1000,
         template: str = "monkey",
         image_token_id: int | None = None,
         context_length: int = 2048,
     ) -> None:
         super().__init__(tokenizer)
-        if template not in TEMPLATES:
-            raise ValueError(f"template {template!r}; there are {', '.join(sorted(TEMPLATES))}.")
         self.canvas, self.window, self.stride = list(canvas), window, stride
         self.windows, self.overview, self.tokens = windows, overview, list(tokens)
         self.colours = [list(row) for row in colours]
@@ -90,21 +88,12 @@ class MonkeyProcessor(Processor):
         """How this model spells places."""
         return TagFormat(self.bins)
 
-    @property
-    def stop_id(self) -> int | None:
-        """The token that ends an answer."""
-        return self.tokenizer.convert_tokens_to_ids(TEMPLATES[self.template].stop)
-
     def write_example(self, example: Example, *, train: bool = False) -> Row:
         """One example as a row of `batch`. Without `train` it ends with the last question, and the cue of an answer.
 
         ValueError for turns that do not alternate, and for a region that is no box: Monkey is pointed at with a box in words.
         """
-        turns = list(example.turns)
-        while not train and turns and turns[-1].role == "assistant":
-            turns.pop()
-        if [turn.role for turn in turns] != ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2) or not turns:
-            raise ValueError(f"example {example.id!r} wants turns that alternate and begin with the user's.")
+        turns = turns_of(example, train=train)
         sizes = [(picture.width, picture.height) for picture in example.images]
         template, frame = TEMPLATES[self.template], Frame.stretch(sizes[0] if sizes else (1000, 1000))
         openings = "".join(image_opening(self.template, number, IMAGE_MARK) for number in range(1, len(sizes) + 1))
@@ -127,18 +116,7 @@ class MonkeyProcessor(Processor):
                 raise ValueError(
                     f"Monkey can be pointed at with a box only, and a {kind} was given; ferret-v2-nano and other Ferrets take any region."
                 )
-        stripped = replace(said, text=said.text.rstrip()) if not any(span.end > len(said.text.rstrip()) for span in said.spans) else said
-        return [Piece(text, trusted=own) for text, own in self.places.parts(stripped, frame)]
-
-    def _spelt(self, ids: list[int]) -> tuple[str, list[int]]:
-        """The text of tokens, tags of places included and other control tokens left out, and where in it each ends."""
-        tags = set(self.tokenizer.convert_tokens_to_ids(["<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"]))
-        special = set(self.tokenizer.all_special_ids) - tags
-        said = self.tokenizer.backend_tokenizer.decode
-        kept = [token for token in ids if token not in special]
-        raw, ends, place = said(kept, skip_special_tokens=False), [], 0
-        for token in ids:
-            place += token not in special
-            ends.append(min(len(said(kept[:place], skip_special_tokens=False)), len(raw)))
-        blank = len(raw) - len(raw.lstrip())
-        return raw[blank:], [max(end - blank, 0) for end in ends]
+        parts = self.places.parts(said, frame)
+        if parts and not parts[-1][1]:
+            parts[-1] = (parts[-1][0].rstrip(), False)  # the blank before the answer is the cue's
+        return [Piece(text, trusted=own) for text, own in parts]
