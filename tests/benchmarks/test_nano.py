@@ -75,6 +75,15 @@ def test_a_stopped_run_goes_on_where_it_stopped(
     assert 0 < session.scenes < 6 and kept.read_text() == text
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_two_workers_find_what_one_finds(
+    nano: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alone = _run(nano, capsys, Truthful(), monkeypatch, answers=tmp_path / "one")
+    assert _run(nano, capsys, Truthful(), monkeypatch, answers=tmp_path / "two", workers=2) == alone
+    assert (tmp_path / "two" / "fake-3.jsonl").read_text() == (tmp_path / "one" / "fake-3.jsonl").read_text()
+
+
 def test_a_seed_fixes_the_questions_and_another_gives_others(nano: ModuleType) -> None:
     questions = importlib.import_module("nano_questions")
     first, again, other = (questions.examples_about(questions.scene(seed, 1)) for seed in (0, 0, 1))
