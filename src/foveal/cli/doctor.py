@@ -68,17 +68,15 @@ def _check_images() -> str:
 
 
 def _check_model(model: str, device: str | None) -> str:
-    import numpy as np
-
     from foveal.data.sources.scenes import SceneStyle, draw_scene
-    from foveal.data.sources.scenes.pointing import region_of
+    from foveal.data.sources.scenes.pointing import box_of
 
     started = time.perf_counter()
     session = open_session(model, device)
     opened = time.perf_counter()
     drawing = draw_scene(0, "test", SceneStyle(names=("crocodile",), things=(1, 1), text_share=0.0, small_share=0.0))
     scene = session.look(drawing.pixels)
-    named = scene.describe(region_of(drawing, 0, "box", np.random.default_rng(0)), max_new_tokens=32)
+    named = scene.describe(box_of(drawing, 0), max_new_tokens=32)
     found = scene.locate("the crocodile", max_new_tokens=64)
     seconds = f"opened in {opened - started:.1f} s, two answers in {time.perf_counter() - opened:.1f} s on {session.model.device}"
     return f"{seconds}; of a drawn crocodile it says {named.text!r}, and finds it in {len(found.regions)} place(s)"

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Int
 from foveal.data.sources.scenes.drawing import Drawing
 from foveal.geometry import Box, Mask, Point, Region, Trace
 
-__all__ = ["mask_on", "point_at", "region_of", "stroke_over"]
+__all__ = ["box_of", "mask_on", "point_at", "region_of", "stroke_over"]
 
 _STEPS = np.linspace(0.0, 1.0, 17)  # where along a line it is checked to stay on the thing
 
@@ -14,12 +14,17 @@ _STEPS = np.linspace(0.0, 1.0, 17)  # where along a line it is checked to stay o
 def region_of(drawing: Drawing, thing: int, form: str, rng: np.random.Generator) -> Region | None:
     """The thing as `form` "box", "point" or "mask" (a line over it or its visible pixels, half and half); None when nothing of it is seen."""
     if form == "box":
-        x0, y0, x1, y1 = drawing.things[thing].box_px
-        height, width = drawing.labels.shape
-        return Box(float(x0) / width, float(y0) / height, float(x1) / width, float(y1) / height)
+        return box_of(drawing, thing)
     if form == "point":
         return point_at(drawing, thing, rng)
     return stroke_over(drawing, thing, rng) if rng.random() < 0.5 else mask_on(drawing, thing)
+
+
+def box_of(drawing: Drawing, thing: int) -> Box:
+    """The box of the visible part of the thing."""
+    x0, y0, x1, y1 = drawing.things[thing].box_px
+    height, width = drawing.labels.shape
+    return Box(float(x0) / width, float(y0) / height, float(x1) / width, float(y1) / height)
 
 
 def point_at(drawing: Drawing, thing: int, rng: np.random.Generator) -> Point | None:
