@@ -52,7 +52,7 @@ test: .venv/.installed-dev ## all tests
 demo: .venv/.installed ## ask about a sample picture, with the model that ships
 	@mkdir -p out
 	$(BIN)/foveal ask $(PICTURE) "Is the object <1> of the image a ship or a dog?" --box 127,256,227,354 --save out/demo.png
-	$(BIN)/foveal locate $(PICTURE) "the crocodile" --save out/demo-locate.png
+	$(BIN)/foveal locate $(PICTURE) "the ship" --save out/demo-locate.png
 	@echo "The pictures of both answers are out/demo.png and out/demo-locate.png."
 
 bench: .venv/.installed-dev ## speed and memory beside a baseline

@@ -31,7 +31,7 @@ from nano_pupil import Pupil
 from nano_stages import Asked, Layouts, collate_asked, collate_layouts, feature_shard, new_model
 from nano_words import build_tokenizer, corpus, pieces_of
 
-__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WIDE", "Run", "main"]
+__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WHOLE", "WIDE", "Run", "main"]
 
 PICTURES = 24_000
 WORTH_COMPILING = 200
@@ -65,7 +65,9 @@ INSTRUCT = replace(
 )
 """Stage III: all tasks, mostly names and their places; the language model learns too. Of the patches without a thing few are seen."""
 WIDE = replace(INSTRUCT, name="wide", learn={name: rate / 3 for name, rate in INSTRUCT.learn.items()}, steps=100, seed=2)
-"""The end of stage III, over all patches, as they will be seen; the rate falls to nothing."""
+"""Stage III over all patches, as they will be seen; the rate falls to nothing."""
+WHOLE = replace(WIDE, name="whole", learn={**WIDE.learn, "overview_tower": 5e-5, "local_tower": 5e-5}, steps=200, seed=21, save_every=50)
+"""The end of stage III, in which nothing is frozen: the encoders learn too, from pixels."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,15 @@ def look(run: Run) -> None:
 
 
 def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], count: int, ground: float = 1.0) -> None:
-    """One of the paper's stages on kept features; the first sees the overview alone, all see `ground`, a share, of the patches without a thing."""
+    """One of the paper's stages on kept features, or on pixels where an encoder learns; the first sees the overview alone, all see `ground`,
+    a share, of the patches without a thing."""
     model, processor = run.model(before)
     tiles = recipe.name != ALIGN.name
     asked = FerretProcessor.from_config(model.config, processor.tokenizer, **({} if tiles else {"grids": []}))
-    examples = Asked(run.features(), asked, tasks, count, seed=len(recipe.name), ground=ground)
-    if recipe.steps > WORTH_COMPILING:
+    learns_to_see = "local_tower" in recipe.learn
+    shards = [(shard, None) for shard in open_shards(run.folder / "pictures")] if learns_to_see else run.features()
+    examples = Asked(shards, asked, tasks, count, seed=len(recipe.name), ground=ground)
+    if recipe.steps * run.longer > WORTH_COMPILING:
         model.layers = torch.compile(model.layers, dynamic=True)
     train(run.at_length(recipe), model, examples, partial(collate_asked, pad=processor.tokenizer.pad_token_id, tiles=tiles), run.folder / recipe.name)
     run.keep(recipe.name, model, processor)
@@ -151,8 +156,8 @@ def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], cou
 
 def ship(run: Run) -> None:
     """Writes the finished model as it ships: bfloat16, with its processor and its card."""
-    model = FerretForConditionalGeneration.from_pretrained(run.folder / f"{WIDE.name}-model", dtype=torch.bfloat16)
-    processor = FerretProcessor.from_pretrained(run.folder / f"{WIDE.name}-model")
+    model = FerretForConditionalGeneration.from_pretrained(run.folder / f"{WHOLE.name}-model", dtype=torch.bfloat16)
+    processor = FerretProcessor.from_pretrained(run.folder / f"{WHOLE.name}-model")
     model.save_pretrained(run.folder / "ferret-v2-nano")
     processor.save_pretrained(run.folder / "ferret-v2-nano")
     (run.folder / "ferret-v2-nano" / "README.md").write_text((Path(__file__).parent / "nano_card.md").read_text())
@@ -160,6 +165,8 @@ def ship(run: Run) -> None:
 
 WORDS_ALONE = ("locate", "ground", "absent", "detect", "count", "present", "refer", "locate_all")
 TASKS = {**DEFAULT_TASKS, "locate": 0.35, "absent": 0.3, "ground": 0.15, "caption_grounded": 0.02, "detect": 0.4}
+TRUSTING = {**TASKS, "locate": 0.45, "absent": 0.22}
+"""At last, fewer questions about what is not there: with as many as before, one thing in six that is there is denied."""
 GROUND = 0.1
 
 PHASES: Mapping[str, Callable[[Run], None]] = {
@@ -172,6 +179,7 @@ PHASES: Mapping[str, Callable[[Run], None]] = {
     "dense": partial(stage, recipe=DENSE, before=ALIGN.name, tasks={"detect": 0.5, "refer": 0.5}, count=3, ground=GROUND),
     "instruct": partial(stage, recipe=INSTRUCT, before=DENSE.name, tasks=TASKS, count=10, ground=GROUND),
     "wide": partial(stage, recipe=WIDE, before=INSTRUCT.name, tasks=TASKS, count=10),
+    "whole": partial(stage, recipe=WHOLE, before=WIDE.name, tasks=TRUSTING, count=10),
     "ship": ship,
 }
 
