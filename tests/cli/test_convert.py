@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import typer
 from safetensors.torch import load_file, save_file
 from torch import ones
 
 from foveal.cli.convert import convert
 from foveal.models.ferret import convert as converting
+from foveal.models.ferret import publish as publishing
+from foveal.models.monkey import convert as monkey
 
 
 @pytest.fixture
@@ -38,6 +42,47 @@ def test_every_option_reaches_the_converter(run: Callable, tmp_path: Path, monke
         "fields": "{'template': 'plain'}",
     }
     assert "--model out" in capsys.readouterr().out
+
+
+def test_every_option_of_a_monkey_reaches_its_converter(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(monkey, "convert", lambda source, out, **options: given.update(options))
+    (tmp_path / "config.json").write_text('{"visual": {}}')
+    options = ("--canvas", "1344x896", "--adapters", "6", "--template", "chatml", "--licence", "l", "--origin", "o", "--dtype", "float16")
+    run(tmp_path, "out", *options, "--shard-size", "2GB", "--allow-pickle")
+    assert given.pop("watch") and given == {
+        **{"adapters": 6, "licence": "l", "origin": "o", "dtype": torch.float16, "shard_bytes": 2 * 10**9, "allow_pickle": True},
+        "fields": {"canvas": (1344, 896), "template": "chatml"},
+    }
+
+
+@pytest.mark.parametrize(("settings", "module"), [('{"model_type": "monkey"}', monkey), ('{"model_type": "ferret"}', publishing)])
+def test_a_model_is_published_as_what_it_is(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, module: ModuleType
+) -> None:
+    published: list[Path] = []
+    monkeypatch.setattr(module, "publish", lambda source, out, **options: published.append(source))
+    (tmp_path / "config.json").write_text(settings)
+    run(tmp_path, "out", "--to-published")
+    assert published == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "said"),
+    [
+        ('{"visual": {}}', ("--dual",), "--dual does not go with a Monkey"),
+        ('{"visual": {}}', ("--base", "b"), "--base does not go with a Monkey"),
+        ('{"visual": {}}', ("--canvas", "big"), "--canvas big was given"),
+        ('{"model_type": "ferret"}', ("--canvas", "448x448"), "--canvas does not go with a Ferret"),
+        ('{"model_type": "ferret"}', ("--adapters", "0"), "--adapters does not go with a Ferret"),
+        ('{"model_type": "monkey"}', ("--to-published", "--adapters", "4"), "--adapters does not go with --to-published"),
+    ],
+)
+def test_options_of_another_kind_are_refused(run: Callable, tmp_path: Path, settings: str, options: tuple[str, ...], said: str) -> None:
+    (tmp_path / "config.json").write_text(settings)
+    with pytest.raises(ValueError, match=said):
+        run(tmp_path, tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_projector_alone_is_converted(run: Callable, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""`foveal convert`: published Ferret weights into a folder that foveal opens, or back."""
+"""`foveal convert`: published Ferret, Monkey and Qwen-VL weights into a folder that foveal opens, or back."""
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +20,8 @@ _Clip = Annotated[Path | None, typer.Option("--clip", help="Folder of the CLIP i
 _LicenceOf = Annotated[str | None, typer.Option("--licence", help="The weights' licence, where their folder states none: a name or a file.")]
 _Origin = Annotated[str | None, typer.Option("--origin", help="Where the weights come from, for the model card; without it, the folder's name.")]
 _Dual = Annotated[bool, typer.Option("--dual", help="Give tiles their own encoder and projector, copies at first: Ferret-v2's layout.")]
+_Canvas = Annotated[str | None, typer.Option("--canvas", help="Pixels that a Monkey stretches images over, like 1344x896; without it, as trained.")]
+_Adapters = Annotated[int | None, typer.Option("--adapters", min=0, help="How many windows of a Monkey have one; new ones are untrained.")]
 _Type = Annotated[str | None, typer.Option("--dtype", help=f"{', '.join(_TYPES)}; without it, as the weights are.")]
 _Size = Annotated[str, typer.Option("--shard-size", help="The largest file, like 5GB or 500MB.")]
 _Pickle = Annotated[bool, typer.Option("--allow-pickle", help="Read pickled checkpoints (.bin) too: tensors only, no code of theirs runs.")]
@@ -34,13 +37,15 @@ def convert(
     licence: _LicenceOf = None,
     origin: _Origin = None,
     dual: _Dual = False,
+    canvas: _Canvas = None,
+    adapters: _Adapters = None,
     dtype: _Type = None,
     shard_size: _Size = "5GB",
     allow_pickle: _Pickle = False,
     template: _Words = None,
     to_published: _Published = False,
 ) -> None:
-    """Convert published Ferret weights (ml-ferret v1, Ferret-UI) for foveal, little by little: memory does not grow with the model."""
+    """Convert published weights (Ferret v1, Ferret-UI, Monkey, Qwen-VL) for foveal, little by little: memory does not grow with the model."""
     if dtype not in (None, *_TYPES):
         raise ValueError(f"--dtype {dtype} was given; {', '.join(_TYPES)} are known.")
     if not source.exists():
@@ -48,44 +53,56 @@ def convert(
     import torch
     from transformers.utils import logging
 
-    from foveal.models.ferret import convert as whole
-    from foveal.models.ferret import publish as other
+    from foveal.models.ferret import convert as ferret
+    from foveal.models.ferret import publish as ferret_back
+    from foveal.models.monkey import convert as monkey
     from foveal.models.shards import size_in_bytes
 
     logging.set_verbosity_error()
-    kind, size = getattr(torch, dtype) if dtype else None, size_in_bytes(shard_size)
+    is_monkey, kind = _is_monkey(source), getattr(torch, dtype) if dtype else None
+    fields = {name: value for name, value in (("canvas", _pixels(canvas)), ("template", template)) if value}
     with _progress() as progress:
         task = progress.add_task("", total=None)
 
         def watch(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
+        stated = {"licence": licence, "origin": origin}
+        back: dict[str, Any] = stated | {"shard_bytes": size_in_bytes(shard_size), "watch": watch}
+        whole = back | {"dtype": kind, "allow_pickle": allow_pickle, "fields": fields or None}
         if to_published:
-            _refuse("--to-published", base=base, clip=clip, dual=dual, dtype=dtype, template=template)
-            other.publish(source, out, licence=licence, origin=origin, shard_bytes=size, watch=watch)
+            _refuse("--to-published", base=base, clip=clip, dual=dual, canvas=canvas, adapters=adapters, dtype=dtype, template=template)
+            (monkey if is_monkey else ferret_back).publish(source, out, **back)
         elif source.is_file():
-            _refuse("a projector alone", base=base, clip=clip, template=template)
-            other.convert_projector(source, out, licence=licence, origin=origin, dual=dual, dtype=kind, allow_pickle=allow_pickle)
+            _refuse("a projector alone", base=base, clip=clip, canvas=canvas, adapters=adapters, template=template)
+            ferret_back.convert_projector(source, out, **stated, dual=dual, dtype=kind, allow_pickle=allow_pickle)
+        elif is_monkey:
+            _refuse("a Monkey", base=base, clip=clip, dual=dual)
+            monkey.convert(source, out, adapters=adapters, **whole)
         else:
-            whole.convert(
-                source,
-                out,
-                base=base,
-                clip=clip,
-                licence=licence,
-                origin=origin,
-                dual=dual,
-                dtype=kind,
-                shard_bytes=size,
-                allow_pickle=allow_pickle,
-                fields={"template": template} if template else None,
-                watch=watch,
-            )
+            _refuse("a Ferret", canvas=canvas, adapters=adapters)
+            ferret.convert(source, out, base=base, clip=clip, dual=dual, **whole)
     print(f"{out} is ready." if to_published or source.is_file() else f"{out} is ready: foveal ask IMAGE QUESTION --model {out}")
 
 
+def _is_monkey(source: Path) -> bool:
+    """Whether a folder holds a Monkey or a Qwen-VL, published or ours, by its configuration."""
+    from foveal.models.shards import read_json
+
+    settings = read_json(source / "config.json") if (source / "config.json").is_file() else {}
+    return "visual" in settings or settings.get("model_type") == "monkey"
+
+
+def _pixels(canvas: str | None) -> tuple[int, int] | None:
+    if canvas is None:
+        return None
+    if not (found := re.fullmatch(r"(\d+)[x×](\d+)", canvas.strip())):
+        raise ValueError(f"--canvas {canvas} was given; width and height in pixels are wanted, like 1344x896.")
+    return int(found[1]), int(found[2])
+
+
 def _refuse(what: str, **options: object) -> None:
-    if given := [name for name, value in options.items() if value]:
+    if given := [name for name, value in options.items() if value is not None and value is not False]:
         raise ValueError(f"--{given[0]} does not go with {what}.")
 
 

@@ -1,15 +1,14 @@
 """Conversion of large checkpoints: every name and shape at the published sizes, and memory that does not grow with the model."""
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from foveal.models.conversion import weight_shapes
 from foveal.models.ferret import FerretConfig
-from foveal.models.ferret.convert import arrange, weight_shapes
+from foveal.models.ferret.convert import arrange
 from foveal.models.ferret.published import ferret_fields, language_fields
 from foveal.models.shards import Weight
 
@@ -124,64 +123,21 @@ def unread(name: str, shape: tuple[int, ...]) -> Weight:
 
 # memory ----------------------------------------------------------------------------------------------------
 
-RUN = """
-import json, sys
-from pathlib import Path
-import torch
-from foveal.models.ferret.convert import convert
-
-def resident(which):
-    return int(next(line for line in open("/proc/self/status") if line.startswith(which)).split()[1]) * 1024
-
-folder = Path(sys.argv[1])
-torch.zeros(8, 8) @ torch.zeros(8, 8)
-before = resident("VmRSS")
-open("/proc/self/clear_refs", "w").write("5")
-convert(folder / "source", folder / "out", base=folder / "base", clip=folder / "clip", shard_bytes=int(sys.argv[2]))
-print(json.dumps({"grown": resident("VmHWM") - before, "peak": resident("VmHWM")}))
-"""
 LAYERS, WIDTH, INNER, TOWER_LAYERS = 4, 2048, 6144, 2
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
-def test_conversion_takes_no_more_memory_than_a_shard_and_a_weight(tmp_path: Path, recordings: Path) -> None:
-    shapes = v1_shapes(LAYERS, WIDTH, INNER)
-    base = language_shapes(LAYERS, WIDTH, INNER, 32000, WIDTH)
-    settings = V1 | words(LAYERS, WIDTH, INNER, 16, 16, im_region_fea_token=560)
-    write_hollow(tmp_path / "source", shapes, settings, recordings)
-    write_hollow(tmp_path / "base", base, {}, None)
+def test_conversion_takes_no_more_memory_than_a_shard_and_a_weight(tmp_path: Path, recordings: Path, hollow: Callable, memory_of: Callable) -> None:
+    hollow(tmp_path / "source", v1_shapes(LAYERS, WIDTH, INNER), V1 | words(LAYERS, WIDTH, INNER, 16, 16, im_region_fea_token=560))
+    (tmp_path / "source/tokenizer.model").write_bytes((recordings / "text/tokenizer.model").read_bytes())
+    hollow(tmp_path / "base", language_shapes(LAYERS, WIDTH, INNER, 32000, WIDTH), {})
     tower = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": TOWER_LAYERS}
     tower |= {"num_attention_heads": 16, "image_size": 336, "patch_size": 14}
-    write_hollow(tmp_path / "clip", clip_shapes("", TOWER_LAYERS), tower, None)
-    shard = 50 * 10**6
-    ran = subprocess.run([sys.executable, "-c", RUN, str(tmp_path), str(shard)], capture_output=True, text=True, timeout=580)
-    assert ran.returncode == 0, ran.stderr
+    hollow(tmp_path / "clip", clip_shapes("", TOWER_LAYERS), tower)
+    shard, largest = 50 * 10**6, 32001 * WIDTH * 2
+    call = 'convert(folder / "source", folder / "out", base=folder / "base", clip=folder / "clip", shard_bytes=shard)'
+    took = memory_of("from foveal.models.ferret.convert import convert", call, shard)
     written = sum(file.stat().st_size for file in (tmp_path / "out").glob("*.safetensors"))
-    largest = 32001 * WIDTH * 2
     assert written > 800 * 10**6
-    assert json.loads(ran.stdout)["grown"] < shard + largest, f"{ran.stdout} for {written} bytes"
-
-
-def write_hollow(folder: Path, shapes: Shapes, settings: dict, recordings: Path | None) -> None:
-    """A checkpoint of zeros in two files that take no room on the disk."""
-    folder.mkdir()
-    names, index = list(shapes), {}
-    for number, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
-        file = folder / f"model-{number:05}-of-00002.safetensors"
-        index |= dict.fromkeys(part, file.name)
-        header, end = {}, 0
-        for name in part:
-            size = torch.Size(shapes[name]).numel() * 2
-            header[name] = {"dtype": "F16", "shape": list(shapes[name]), "data_offsets": [end, end + size]}
-            end += size
-        text = json.dumps(header).encode()
-        with file.open("wb") as opened:
-            opened.write(len(text).to_bytes(8, "little") + text)
-            opened.truncate(8 + len(text) + end)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    (folder / "config.json").write_text(json.dumps(settings))
-    (folder / "LICENSE").write_text("Some research licence\n\nFor research only.\n")
-    if recordings is not None:
-        (folder / "tokenizer.model").write_bytes((recordings / "text/tokenizer.model").read_bytes())
+    assert took["grown"] < shard + largest, f"{took} for {written} bytes"

@@ -9,16 +9,22 @@ from transformers import PreTrainedTokenizerFast
 
 
 @pytest.fixture(scope="session")
-def qwen_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
+def rank_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vocabulary of single bytes and a few merges, in tiktoken's form."""
     import base64
 
-    from foveal.models.monkey.tokens import ranks_tokenizer
-
     tokens = [bytes([byte]) for byte in range(256)] + [b" t", b"he", b" the", b"in", b"ing"]
     file: Path = tmp_path_factory.mktemp("qwen") / "tiny.tiktoken"
-    file.write_text("\n".join(f"{base64.b64encode(token).decode()} {rank}" for rank, token in enumerate(tokens)))
-    return ranks_tokenizer(file)
+    file.write_text("".join(f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def qwen_tokenizer(rank_file: Path) -> PreTrainedTokenizerFast:
+    """Its tokenizer."""
+    from foveal.models.monkey.tokens import ranks_tokenizer
+
+    return ranks_tokenizer(rank_file)
 
 
 def build_monkey(tokenizer: PreTrainedTokenizerFast, **fields: Any) -> Any:

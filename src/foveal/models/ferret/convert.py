@@ -1,29 +1,25 @@
 """Published Ferret weights as ours: row by row, all or nothing, with the weights' own licence on the card."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from transformers import GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from foveal.models.card import Part, find_licence, stated_licence, write_card
+from foveal.models.card import Part, find_licence
+from foveal.models.conversion import check_names, listed, refusing_settings, weight_shapes, weights_part, write_model
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.layout import STALE, foreign_weight, local_copies, published_name
-from foveal.models.ferret.model import FerretForConditionalGeneration
 from foveal.models.ferret.processor import FerretProcessor
 from foveal.models.ferret.published import ferret_fields, known_name, language_fields, vision_fields
 from foveal.models.ferret.tokens import legacy_tokenizer
-from foveal.models.shards import Weight, cast, open_weights, read_json, summed, whole_folder, write_shards
+from foveal.models.shards import Weight, cast, open_weights, read_json, summed
 
-__all__ = ["Checkpoint", "arrange", "convert", "open_published", "weight_shapes", "weights_part"]
+__all__ = ["Checkpoint", "arrange", "convert", "open_published"]
 
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-_SHOWN = 6
-"""How many names an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +61,9 @@ def convert(
     chosen = dtype or published.weights[_EMBEDDING].dtype
     weights = [cast(weight, chosen) for weight in arrange(published.weights, published.config)]
     parts = _parts(source, base, clip, licence, origin)
-    with whole_folder(out) as folder:
-        _check_room(folder, weights)
-        published.config.architectures, published.config.dtype = [FerretForConditionalGeneration.__name__], chosen
-        published.config.save_pretrained(folder)
-        processor = FerretProcessor.from_config(published.config, published.tokenizer)
-        processor.save_pretrained(folder)
-        _generation(published.config, processor).save_pretrained(folder)
-        write_card(folder, parts[0].origin, _described(published.config, base, dual), parts)
-        write_shards(folder, weights, shard_bytes=shard_bytes, watch=watch)
+    processor = FerretProcessor.from_config(published.config, published.tokenizer)
+    words = _described(published.config, base, dual)
+    write_model(out, processor, published.config, weights, parts=parts, words=words, shard_bytes=shard_bytes, watch=watch)
     return published.config
 
 
@@ -136,27 +126,8 @@ def arrange(weights: Mapping[str, Weight], config: FerretConfig) -> list[Weight]
         for copy in local_copies(name) if config.local_vision_config is not None else (name,):
             ours[copy] = replace(own, name=copy)
     missing = [known_name(name, config.projector) or name for name in wanted if name not in ours]
-    complaints = [("missing", missing), ("superfluous", extra), ("of another shape", odd)]
-    if said := "; ".join(f"{what}: {_listed(names)}" for what, names in complaints if names):
-        raise ValueError(f"the weights are not those of the Ferret that config.json describes. {said}.")
+    check_names("Ferret", missing, extra, odd)
     return [ours[name] for name in wanted]
-
-
-def weight_shapes(config: FerretConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a model's weights as they are saved, in their order: without any of them being made."""
-    with torch.device("meta"):
-        model = FerretForConditionalGeneration(config)
-    tied = set(model.all_tied_weights_keys)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
-
-
-def weights_part(source: Path, licence: str | None, origin: str | None) -> Part:
-    """What the card says of the weights themselves. ValueError when neither `licence` nor the folder of `source` states a licence."""
-    folder = source if source.is_dir() else source.parent
-    found = stated_licence(licence) if licence is not None else find_licence(folder)
-    if found is None:
-        raise ValueError(f"{folder} states no licence of its weights: give the one their source states (--licence), a name, a sentence or a file.")
-    return Part("weights", origin or source.resolve().name, found)
 
 
 def _added(weights: dict[str, Weight], base: Mapping[str, Weight], place: Path) -> dict[str, Weight]:
@@ -165,7 +136,7 @@ def _added(weights: dict[str, Weight], base: Mapping[str, Weight], place: Path) 
     lacking = [name for name in weights if name in language - set(base)]
     beyond = [name for name in base if name not in weights and not STALE.fullmatch(name)]
     if lacking or beyond:
-        said = [f"{place} lacks {_listed(lacking)}"] * bool(lacking) + [f"{place} holds {_listed(beyond)} as well"] * bool(beyond)
+        said = [f"{place} lacks {listed(lacking)}"] * bool(lacking) + [f"{place} holds {listed(beyond)} as well"] * bool(beyond)
         raise ValueError(f"the base is not the language model of this checkpoint: {'; '.join(said)}.")
     rows = (_EMBEDDING, _HEAD)
     return {name: summed(weight, base[name], more_rows=name in rows) if name in language else weight for name, weight in weights.items()}
@@ -191,7 +162,7 @@ def _config(
     settings: Mapping[str, Any], weights: Mapping[str, Weight], tower: dict[str, Any] | None, dual: bool, fields: Mapping[str, Any]
 ) -> FerretConfig:
     vocabulary = weights[_EMBEDDING].shape[0]
-    try:
+    with refusing_settings():
         plain = FerretConfig(vision_config=tower, text_config=language_fields(settings, vocabulary))
         known = ferret_fields(settings, plain.vision_config.image_size) | {"image_token_id": vocabulary}
         if dual:
@@ -200,8 +171,6 @@ def _config(
             plain.text_config.tie_word_embeddings = _same(weights[_HEAD], weights[_EMBEDDING])
         config = FerretConfig(**({"vision_config": plain.vision_config.to_dict(), "text_config": plain.text_config.to_dict()} | known | dict(fields)))
         config.validate()
-    except (StrictDataclassError, TypeError) as error:
-        raise ValueError(f"config.json describes no model that can be built: {' '.join(str(error).split())}") from error
     if dual and not config.grids:
         raise ValueError("an encoder for tiles was asked for (--dual), and this checkpoint looks at no tiles; one of any resolution is wanted.")
     return config
@@ -268,19 +237,6 @@ def _parts(source: Path, base: Path | None, clip: Path | None, licence: str | No
     return parts + [Part(role, folder.resolve().name, find_licence(folder)) for role, folder in others if folder is not None]
 
 
-def _check_room(folder: Path, weights: Sequence[Weight]) -> None:
-    wanted, free = sum(weight.num_bytes for weight in weights), shutil.disk_usage(folder).free
-    if wanted > free:
-        raise ValueError(f"the model takes {wanted / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free where it is to lie.")
-
-
-def _generation(config: FerretConfig, processor: FerretProcessor) -> GenerationConfig:
-    """Answers end with the text's end and with the template's."""
-    tokenizer = processor.tokenizer
-    ends = dict.fromkeys(token for token in (tokenizer.eos_token_id, processor.stop_id) if token is not None)
-    return GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=list(ends), pad_token_id=tokenizer.pad_token_id)
-
-
 def _described(config: FerretConfig, base: Path | None, dual: bool) -> str:
     views = f"the whole image and up to {max(columns * rows for columns, rows in config.grids)} tiles" if config.grids else "the whole image"
     body = (
@@ -290,8 +246,4 @@ def _described(config: FerretConfig, base: Path | None, dual: bool) -> str:
     )
     body += " The published difference was added to its base." if base else ""
     body += " The tiles' encoder and projector are copies of the overview's: a start for Ferret-v2, not its trained weights." if dual else ""
-    return f'{body}\n\n```python\nfrom foveal.session import Session\n\nSession.open("path/of/this/folder")\n```'
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return body

@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from foveal.models.card import write_card
+from foveal.models.conversion import weight_shapes, weights_part
 from foveal.models.ferret.config import FerretConfig
-from foveal.models.ferret.convert import weight_shapes, weights_part
 from foveal.models.ferret.layout import local_copies, published_name
 from foveal.models.ferret.published import known_name, published_settings
 from foveal.models.shards import Weight, cast, open_weights, whole_folder, write_shards

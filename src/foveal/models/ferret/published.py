@@ -1,14 +1,14 @@
 """What the published layouts (ml-ferret v1, Ferret-UI) write into `config.json`, as ours, and back; and the names of their weights."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, CLIPVisionConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, CLIPVisionConfig
 
+from foveal.models.conversion import own_fields
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.shards import read_json
 
@@ -57,7 +57,7 @@ def vision_fields(settings: Mapping[str, Any], folder: Path | None) -> dict[str,
     said = {**said, **said["vision_config"]} if said.get("model_type") == "clip" and said.get("vision_config") else said
     if said.get("model_type") not in ("clip", "clip_vision_model"):
         raise ValueError(f"{folder} holds a {said.get('model_type')!r}; a CLIP image encoder is wanted.")
-    return {"model_type": "clip_vision_model", **_own_fields(CLIPVisionConfig, said)}
+    return {"model_type": "clip_vision_model", **own_fields(CLIPVisionConfig, said)}
 
 
 def language_fields(settings: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def language_fields(settings: Mapping[str, Any], vocabulary: int) -> dict[str, A
     family = "llama" if kind == "ferret" else kind.removeprefix("ferret_")
     if not kind.startswith("ferret") or family not in CONFIG_MAPPING:
         raise ValueError(f"config.json names the model_type {kind!r}; 'ferret' is wanted, or 'ferret_llama', 'ferret_gemma' and the like.")
-    fields = {"model_type": family, **_own_fields(CONFIG_MAPPING[family], settings)}
+    fields = {"model_type": family, **own_fields(CONFIG_MAPPING[family], settings)}
     fields |= {name: settings[name] for name in ("rope_theta", "rope_scaling") if settings.get(name) is not None}
     if "num_attention_heads" not in fields and "num_attention_head" in settings:  # as one released file spells it
         fields["num_attention_heads"] = settings["num_attention_head"]
@@ -119,7 +119,7 @@ def published_settings(config: FerretConfig) -> dict[str, Any]:
     if other := [name for name, value in wanted.items() if getattr(config, name) != value]:
         raise ValueError(f"the published layouts hold no model with {other[0]}={getattr(config, other[0])!r}; {wanted[other[0]]!r} is wanted.")
     words, side = config.text_config, config.tile_side
-    settings = _own_fields(type(words), words.to_dict())
+    settings = own_fields(type(words), words.to_dict())
     rope = settings.pop("rope_parameters", None) or {}
     settings |= {"rope_theta": rope.get("rope_theta", 10000.0)}
     if rope.get("rope_type", "default") != "default":
@@ -146,12 +146,6 @@ def published_settings(config: FerretConfig) -> dict[str, Any]:
         settings["image_grid_pinpoints"] = [[columns * side, rows * side] for columns, rows in config.grids]
         settings["mm_patch_merge_type"] = config.merge
     return settings
-
-
-def _own_fields(kind: type[PreTrainedConfig], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that this kind of configuration adds to what every configuration has."""
-    common = {field.name for field in dataclasses.fields(PreTrainedConfig)}
-    return {field.name: settings[field.name] for field in dataclasses.fields(kind) if field.name not in common and field.name in settings}
 
 
 def _check(settings: Mapping[str, Any], name: str, known: tuple[Any, ...]) -> None:

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from foveal.models.shards import Weight
 
-__all__ = ["Published", "grouped", "published_names", "separated"]
+__all__ = ["STALE", "Published", "grouped", "published_names", "separated"]
+
+STALE = re.compile(r"transformer\.(h\.\d+\.attn\.)?(rotary_emb\.inv_freq|masked_bias|bias|logn_tensor)")
+"""Buffers that some files hold and this language model computes itself."""
 
 _VISUAL = "transformer.visual."
 _PAIRS = (

@@ -1,14 +1,16 @@
-"""Qwen's vocabulary, a file of tiktoken ranks, as a fast tokenizer with the same ids."""
+"""Qwen's vocabulary, a file of tiktoken ranks, as a fast tokenizer with the same ids, and back."""
 
 import base64
 import binascii
+import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["SPECIAL", "ranks_tokenizer", "read_ranks"]
+__all__ = ["SPECIAL", "ranks_tokenizer", "read_ranks", "write_ranks"]
 
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{number}|>" for number in range(205)),
@@ -63,6 +65,34 @@ def read_ranks(file: Path) -> dict[bytes, int]:
     if sorted(ranks.values()) != list(range(len(ranks))):
         raise ValueError(f"the ranks of {file} do not run from 0 to {len(ranks) - 1}.")
     return ranks
+
+
+def write_ranks(tokenizer: PreTrainedTokenizerFast, file: Path) -> None:
+    """The reverse of `ranks_tokenizer`: writes the rank file that makes this tokenizer.
+
+    ValueError, with no file left, for a tokenizer that no rank file makes: one with other tokens behind the ranks than Qwen's, with merges in
+    another order, or one that splits text in another way.
+    """
+    bytes_of = {letter: byte for byte, letter in _letters().items()}
+    vocabulary = tokenizer.get_vocab()
+    plain = sorted(set(vocabulary) - set(SPECIAL), key=vocabulary.__getitem__)
+    try:
+        tokens = [bytes(bytes_of[letter] for letter in token) for token in plain]
+        lines = [f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens)]
+        file.write_text("".join(lines))
+        same = _told(ranks_tokenizer(file)) == _told(tokenizer)
+    except KeyError:
+        same = False
+    if not same:
+        file.unlink(missing_ok=True)
+        raise ValueError("this tokenizer is not Qwen's: no file of tiktoken ranks makes the same tokens of a text.")
+
+
+def _told(tokenizer: PreTrainedTokenizerFast) -> list[Any]:
+    """All that decides which tokens a text becomes."""
+    said = json.loads(tokenizer.backend_tokenizer.to_str())
+    tokens = [(token["id"], token["content"]) for token in said["added_tokens"]]
+    return [said["normalizer"], said["pre_tokenizer"], said["model"]["vocab"], said["model"]["merges"], tokens]
 
 
 def _parts(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes] | None:
