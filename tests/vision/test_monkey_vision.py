@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from foveal.vision import GroupedLora, PositionTable, QwenVisionConfig, QwenVisionModel, Resampler, cut_windows, shrink, windows
+from foveal.vision import GroupedLora, PositionTable, QwenVisionConfig, QwenVisionModel, Resampler, cut_windows, qwen_vit, shrink, windows
 
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 4, "position_cells": 2}
 
@@ -42,6 +42,16 @@ def test_views_in_a_batch_are_seen_as_alone(tower: QwenVisionModel) -> None:
     views, numbers = torch.rand(6, 3, 8, 12), torch.tensor([0, 1, 2, 3, 1])
     alone = [tower(views[n : n + 1], numbers[n : n + 1]) for n in range(6)]
     torch.testing.assert_close(tower(views, numbers), torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 6, 14, 1000])
+def test_how_many_tokens_are_worked_on_at_once_changes_nothing(tower: QwenVisionModel, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qwen_vit, "_TOKENS_AT_ONCE", tokens)
+    views, numbers = torch.rand(5, 3, 8, 12), torch.tensor([0, 1, 2, 3])
+    with torch.no_grad():
+        found = tower(views, numbers)
+    torch.testing.assert_close(found, tower(views, numbers), atol=1e-5, rtol=1e-5)
+    assert len(tower(views[:0])) == 0
 
 
 def test_the_adapters_of_windows_differ_and_the_whole_has_none(tower: QwenVisionModel) -> None:

@@ -1,6 +1,7 @@
 """Pixels to features: tiles, image encoders, connectors to a language model's width, features of regions. Knows no words."""
 
-from foveal.vision.adapters import GroupedLora
+from foveal.vision.adapters import AdapterHost, GroupedLora
+from foveal.vision.between import TEXTMONKEY_BETWEEN, BetweenWindows
 from foveal.vision.connectors import Projector
 from foveal.vision.positions import RowColumnEmbedding
 from foveal.vision.qwen_vit import QwenVisionConfig, QwenVisionModel
@@ -21,6 +22,7 @@ from foveal.vision.tiling import (
     normalise,
     pad_square,
 )
+from foveal.vision.token_resampler import TokenResampler, least_redundant
 from foveal.vision.towers import VisionTower, build_backbone
 from foveal.vision.windows import cut_windows, shrink, windows
 
@@ -30,7 +32,10 @@ __all__ = [
     "GRIDS_FERRET_UI",
     "GRIDS_V2",
     "IMAGENET_COLOURS",
+    "TEXTMONKEY_BETWEEN",
+    "AdapterHost",
     "AveragePooling",
+    "BetweenWindows",
     "GroupedLora",
     "PositionTable",
     "Projector",
@@ -39,6 +44,7 @@ __all__ = [
     "Resampler",
     "RowColumnEmbedding",
     "TilePlan",
+    "TokenResampler",
     "VisionTower",
     "VisualSampler",
     "any_resolution",
@@ -46,6 +52,7 @@ __all__ = [
     "choose_grid",
     "cut",
     "cut_windows",
+    "least_redundant",
     "merge_tiles",
     "normalise",
     "pad_square",

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization
 
-__all__ = ["GroupedLora"]
+__all__ = ["AdapterHost", "GroupedLora"]
 
 
 class GroupedLora(nn.Module):
@@ -43,3 +43,25 @@ class GroupedLora(nn.Module):
         """Sizes, for printing."""
         count, rank, dim = self.down.shape
         return f"{dim}, {self.up.shape[1]}, count={count}, rank={rank}"
+
+
+class AdapterHost(nn.Linear):
+    """A linear map that is not there: zeros for whatever it is given, no parameter, nothing in a checkpoint.
+
+    It stands where Monkey's third adapter lies beside a whole MLP, so that PEFT, which puts adapters on linear layers, finds one. An adapter
+    on it cannot be merged: there is no weight.
+
+    >>> host = AdapterHost(8)
+    >>> host(torch.rand(2, 3, 8)).abs().max(), list(host.state_dict())
+    (tensor(0.), [])
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, bias=False, device="meta")
+        del self.weight
+        # PEFT reads from it where an adapter lives and in what numbers; an empty one follows the tower and costs nothing.
+        self.register_buffer("weight", torch.empty(0, width, device="cpu"), persistent=False)
+
+    def forward(self, hidden: Float[Tensor, "views tokens dim"]) -> Float[Tensor, "views tokens dim"]:
+        """Zeros of the given shape."""
+        return hidden.new_zeros(()).expand_as(hidden)

@@ -1,7 +1,9 @@
 """Qwen-VL's image encoder (OpenCLIP's ViT-bigG without class token and final norm), with Monkey's adapters for windows."""
 
-from typing import Literal, no_type_check
+from collections.abc import Sequence
+from typing import Any, Literal, no_type_check
 
+import torch
 from huggingface_hub.dataclasses import strict
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -9,10 +11,14 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from foveal.vision.adapters import GroupedLora
+from foveal.vision.adapters import AdapterHost, GroupedLora
+from foveal.vision.between import BetweenWindows
 from foveal.vision.tables import PositionTable
 
 __all__ = ["QwenVisionConfig", "QwenVisionModel"]
+
+_TOKENS_AT_ONCE = 2048
+"""In inference an MLP works on as many patches at a time, so that its inside, the widest of all, does not grow with the views of a batch."""
 
 
 @strict
@@ -40,8 +46,24 @@ class QwenVisionConfig(PreTrainedConfig):
     attention_rank: int = 16
     mlp_rank: int = 32
     adapter_dropout: float = 0.05
+    between: list | tuple = ()
+    """Before which blocks, counted from 0, the windows of an image attend to each other: a list of (block, channels, heads)."""
+    between_window: int = 12
+    """Side in patches of the fields within which they do."""
+    between_shift: int = 6
+    """By how many patches the fields are shifted from the map's corner."""
     layer_norm_eps: float = 1e-6
     initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: object) -> None:
+        super().__post_init__(**kwargs)
+        self.between = [list(row) for row in self.between]
+
+    def validate_between(self) -> None:
+        """Windows attend to each other at most once before a block, and only before blocks there are."""
+        blocks = [row[0] for row in self.between]
+        if len(set(blocks)) < len(blocks) or not set(blocks) <= set(range(self.num_hidden_layers)):
+            raise ValueError(f"windows were to meet before the blocks {blocks}; each once, of 0 to {self.num_hidden_layers - 1}, is wanted.")
 
 
 class QwenVisionModel(PreTrainedModel):
@@ -67,21 +89,34 @@ class QwenVisionModel(PreTrainedModel):
         self.positions = PositionTable(width, config.position_cells)
         self.ln_pre = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_hidden_layers))
+        field = (config.between_window, config.between_shift, config.position_cells)
+        self.between = nn.ModuleDict({str(block): BetweenWindows(width, dim, heads, *field) for block, dim, heads in config.between})
         self.gradient_checkpointing = False
         self.post_init()
 
-    def forward(self, views: Float[Tensor, "views 3 height width"], adapter: Int[Tensor, " windows"] | None = None) -> Tensor:
-        """Features "views rows cols dim". ValueError for sides that the patch does not divide, and for a window without an adapter."""
+    def forward(
+        self,
+        views: Float[Tensor, "views 3 height width"],
+        adapter: Int[Tensor, " windows"] | None = None,
+        grids: Sequence[tuple[int, int]] = (),
+    ) -> Tensor:
+        """Features "views rows cols dim". `grids` are rows and columns of each image's windows, the first of the views: where the configuration
+        says so, windows of one image attend to each other. ValueError for sides that the patch does not divide, for a window without an
+        adapter, and for grids of more windows than there are views.
+        """
         adapter = self._numbers(views, adapter)
         hidden = self.patches(views.to(self.dtype)).permute(0, 2, 3, 1)
         rows, cols = hidden.shape[1:3]
         hidden = self.ln_pre(hidden.flatten(1, 2) + self.positions(rows, cols).to(hidden.dtype))
-        for block in self.blocks:
-            if self.gradient_checkpointing and self.training:
-                hidden = checkpoint(block, hidden, adapter, use_reentrant=False)
-            else:
-                hidden = block(hidden, adapter)
+        for number, block in enumerate(self.blocks):
+            if grids and str(number) in self.between:
+                hidden = self._run(self.between[str(number)], hidden.unflatten(1, (rows, cols)), grids).flatten(1, 2)
+            hidden = self._run(block, hidden, adapter)
         return hidden.unflatten(1, (rows, cols))
+
+    def _run(self, part: nn.Module, *given: Any) -> Tensor:
+        """A part of the encoder; with checkpointing, a backward pass runs it again rather than keep what it computed."""
+        return checkpoint(part, *given, use_reentrant=False) if self.gradient_checkpointing and self.training else part(*given)
 
     def _numbers(self, views: Tensor, adapter: Tensor | None) -> Tensor | None:
         """The adapters' numbers, or None where no view has one."""
@@ -99,14 +134,17 @@ class QwenVisionModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Adapters and tables start as their own classes say, the rest as transformers starts it."""
-        if isinstance(module, GroupedLora | PositionTable):
+        if isinstance(module, BetweenWindows | GroupedLora | PositionTable):
             module.reset()
         else:
             super()._init_weights(module)
 
 
 class _Block(nn.Module):
-    """Pre-norm attention and MLP. The third adapter lies beside the whole MLP, and reads the residual stream before its norm."""
+    """Pre-norm attention and MLP. The third adapter lies beside the whole MLP, and reads the residual stream before its norm.
+
+    Without adapters of its own, a block has a host there, for those of PEFT.
+    """
 
     def __init__(self, config: QwenVisionConfig) -> None:
         super().__init__()
@@ -115,6 +153,7 @@ class _Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc, self.proj = nn.Linear(width, config.intermediate_size), nn.Linear(config.intermediate_size, width)
         self.qkv_lora = self.out_lora = self.mlp_lora = None
+        self.beside = None if config.adapters else AdapterHost(width)
         if config.adapters:
             rank, dropout, count = config.attention_rank, config.adapter_dropout, config.adapters
             self.qkv_lora = GroupedLora(width, 3 * width, count, rank, dropout)
@@ -122,12 +161,20 @@ class _Block(nn.Module):
             self.mlp_lora = GroupedLora(width, width, count, config.mlp_rank, dropout)
 
     def forward(self, hidden: Float[Tensor, "views tokens dim"], adapter: Int[Tensor, " windows"] | None) -> Float[Tensor, "views tokens dim"]:
-        normed = self.ln_1(hidden)
+        hidden = hidden + self._attended(self.ln_1(hidden), adapter)
+        found = _added(self._mlp(self.ln_2(hidden)), self.mlp_lora, hidden, adapter)
+        return hidden + found if self.beside is None else hidden + found + self.beside(hidden)
+
+    def _attended(self, normed: Tensor, adapter: Tensor | None) -> Tensor:
         fused = _added(self.qkv(normed), self.qkv_lora, normed, adapter)
         q, k, v = fused.unflatten(-1, (self.heads, -1)).transpose(1, 2).chunk(3, dim=-1)  # laid out per head
         found = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        hidden = hidden + _added(self.out(found), self.out_lora, found, adapter)
-        return hidden + _added(self.proj(functional.gelu(self.fc(self.ln_2(hidden)))), self.mlp_lora, hidden, adapter)
+        return _added(self.out(found), self.out_lora, found, adapter)
+
+    def _mlp(self, normed: Tensor) -> Tensor:
+        size = len(normed) if torch.is_grad_enabled() else _TOKENS_AT_ONCE // normed.shape[1]
+        pieces = [self.proj(functional.gelu(self.fc(some))) for some in normed.split(max(1, size))]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _added(host: Tensor, lora: GroupedLora | None, given: Tensor, adapter: Tensor | None) -> Tensor:

@@ -45,10 +45,10 @@ class Resampler(nn.Module):
         """Tokens of each view, in the order of the queries' own grid."""
         rows, cols = maps.shape[1:3]
         values = self.ln_kv(self.kv_proj(maps.flatten(1, 2)))
-        keys = values + self.positions(rows, cols).to(values.dtype)
         queries = self.ln_q(self.query) + self.positions.weight.to(values.dtype)
         (wq, wk, wv), (bq, bk, bv) = self.in_proj.weight.chunk(3), self.in_proj.bias.chunk(3)
-        q, k, v = functional.linear(queries, wq, bq)[None], functional.linear(keys, wk, bk), functional.linear(values, wv, bv)
+        k = functional.linear(values + self.positions(rows, cols).to(values.dtype), wk, bk)
+        q, v = functional.linear(queries, wq, bq)[None], functional.linear(values, wv, bv)
         q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (q.expand(len(maps), -1, -1), k, v))
         found = functional.scaled_dot_product_attention(q, k, v)
         return self.out_proj(found.transpose(1, 2).flatten(2))

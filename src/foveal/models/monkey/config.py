@@ -52,6 +52,11 @@ class MonkeyConfig(PreTrainedConfig):
     queries: int = 16
     """Side of the resampler's grid of queries."""
     connector_heads: int = 32
+    kept_tokens: int = 0
+    """How many of an image's tokens from windows are kept, the least redundant (TextMonkey: 512); 0: all."""
+    kept_dim: int = 1024
+    """Channels at which the kept look at all."""
+    kept_heads: int = 8
     select_layer: int = -1
     """Hidden state taken from an encoder other than Qwen-VL's."""
 
@@ -79,6 +84,8 @@ class MonkeyConfig(PreTrainedConfig):
         count = getattr(self.vision_config, "adapters", 0)
         if count and getattr(self.vision_config, "adapter_sharing", "window") == "window" and rows * cols > count:
             raise ValueError(f"a canvas of {width} x {height} pixels has {rows * cols} windows, and there are adapters for {count}.")
+        if getattr(self.vision_config, "between", ()) and self.stride not in (None, self.window):
+            raise ValueError(f"windows of {self.window} pixels every {self.stride} make no one map in which they could attend to each other.")
 
     @property
     def grid(self) -> tuple[int, int]:

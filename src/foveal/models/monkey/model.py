@@ -1,5 +1,6 @@
 """Monkey: a language model that reads windows of a large input, each through its own adapters, and the whole picture, shrunk."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from transformers import AutoModelForCausalLM, initialization
 from foveal.models.base import GroundedModel, Sight
 from foveal.models.monkey.config import MonkeyConfig
 from foveal.models.monkey.language import Qwen7BConfig, Qwen7BForCausalLM
-from foveal.vision import Projector, QwenVisionModel, Resampler, VisionTower, build_backbone
+from foveal.vision import Projector, QwenVisionModel, Resampler, TokenResampler, VisionTower, build_backbone
 
 __all__ = ["MonkeyForConditionalGeneration"]
 
@@ -22,7 +23,8 @@ class MonkeyForConditionalGeneration(GroundedModel):
 
     Images are `tile_values` (the windows of all images, row by row), `pixel_values` (each whole picture at the size of a window) and
     `grids` (rows and columns of each image's windows); or a `sight`. All views of a batch go through the encoder in one pass. An image's
-    tokens are those of its windows in order, then those of the whole; they fill the image placeholders of `input_ids`.
+    tokens are those of its windows in order, or the least redundant of them, then those of the whole; they fill the image placeholders of
+    `input_ids`.
     """
 
     config: MonkeyConfig
@@ -38,6 +40,7 @@ class MonkeyForConditionalGeneration(GroundedModel):
         self.vision_tower = backbone if self.has_adapters else VisionTower(backbone, config.select_layer)
         dim = vision.hidden_size
         self.connector = _Resampled(dim, width, config) if config.connector == "resampler" else Projector(config.connector, dim, width)
+        self.token_resampler = TokenResampler(width, config.kept_tokens, config.kept_dim, config.kept_heads) if config.kept_tokens else None
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.post_init()
 
@@ -51,25 +54,37 @@ class MonkeyForConditionalGeneration(GroundedModel):
 
         ValueError when windows and grids are not as many, or a window has no adapter.
         """
-        counts = [] if grids is None else grids.prod(1).tolist()
+        shapes = [] if grids is None else [(rows, cols) for rows, cols in grids.tolist()]
+        counts = [rows * cols for rows, cols in shapes]
         num_windows = 0 if tile_values is None else len(tile_values)
         if sum(counts) != num_windows:
-            raise ValueError(f"grids {[] if grids is None else grids.tolist()} want {sum(counts)} windows, got {num_windows}.")
+            raise ValueError(f"grids {shapes} want {sum(counts)} windows, got {num_windows}.")
         whole = None if pixel_values is None or not len(pixel_values) else pixel_values.to(self.dtype)
         numbers = torch.cat([torch.arange(count) for count in counts] or [torch.empty(0, dtype=torch.long)])
         if whole is None or not num_windows or whole.shape[-2:] == tile_values.shape[-2:]:
             views = torch.cat([part.to(self.dtype) for part in (tile_values, whole) if part is not None])
-            found = self._look(views, numbers)
+            found = self._look(views, numbers, shapes)
             near, far = found[:num_windows], found[num_windows:]
         else:
-            near, far = self._look(tile_values.to(self.dtype), numbers), self._look(whole, numbers[:0])
+            near, far = self._look(tile_values.to(self.dtype), numbers, shapes), self._look(whole, numbers[:0])
         images = max(len(counts), len(far))
-        pieces = near.split(counts) if counts else [near[:0]] * images
-        return Sight(tuple(torch.cat([piece.flatten(0, 1), *far[n : n + 1]]) for n, piece in enumerate(pieces)), ())
+        pieces = [piece.flatten(0, 1) for piece in (near.split(counts) if counts else [near[:0]] * images)]
+        return Sight(tuple(torch.cat([piece, *far[n : n + 1]]) for n, piece in enumerate(self._kept(pieces))), ())
 
-    def _look(self, views: Tensor, adapter: Int[Tensor, " windows"]) -> Float[Tensor, "views tokens width"]:
-        maps = self.vision_tower(views, adapter.to(views.device)) if self.has_adapters else self.vision_tower(views)
+    def _look(self, views: Tensor, adapter: Int[Tensor, " windows"], grids: Sequence[tuple[int, int]] = ()) -> Float[Tensor, "views tokens width"]:
+        maps = self.vision_tower(views, adapter.to(views.device), grids) if self.has_adapters else self.vision_tower(views)
         return self.connector(maps) if isinstance(self.connector, _Resampled) else self.connector(maps).flatten(1, 2)
+
+    def _kept(self, pieces: list[Float[Tensor, "_ width"]]) -> list[Float[Tensor, "_ width"]]:
+        """What is kept of the tokens of each image's windows; images with as many are worked on at once."""
+        if self.token_resampler is None:
+            return pieces
+        found = list(pieces)
+        for count in {len(piece) for piece in pieces if len(piece)}:
+            same = [image for image, piece in enumerate(pieces) if len(piece) == count]
+            for image, kept in zip(same, self.token_resampler(torch.stack([pieces[image] for image in same])), strict=True):
+                found[image] = kept
+        return found
 
     def _sight(self, *looks: Any, **named: Any) -> Sight:
         return self.encode_images(*looks, **named)
@@ -78,7 +93,7 @@ class MonkeyForConditionalGeneration(GroundedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, _Resampled):
             initialization.normal_(module.proj, std=len(module.proj) ** -0.5)
-        elif isinstance(module, Resampler):
+        elif isinstance(module, Resampler | TokenResampler):
             module.reset()
         else:
             super()._init_weights(module)
