@@ -3,12 +3,18 @@
 import json
 import os
 import re
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
+from foveal.grounding.wordings import render
+from foveal.grounding.wordings.elements import join_elements, split_elements
+from foveal.grounding.wordings.monkey import TEMPLATES
 from foveal.models.monkey import MonkeyProcessor
 from foveal.models.monkey.tokens import ranks_tokenizer
 from foveal.models.processing import IMAGE_MARK, Piece
@@ -53,6 +59,25 @@ def test_texts_have_the_recorded_ids(recorded: tuple[PreTrainedTokenizerFast, di
             assert tokenizer(_with_placeholders(case["text"], about["image_token_span"])).input_ids == wanted, case["text"]
 
 
+def test_ids_are_decoded_as_recorded(recorded: tuple[PreTrainedTokenizerFast, dict[str, Any]]) -> None:
+    tokenizer, about = recorded
+    for case in about["encode_decode"]:
+        if "ids_run_length" in case and "<img>" not in case["text"]:
+            ids = _ids(case["ids_run_length"], about["special_token_ids"])
+            assert tokenizer.decode(ids) == case["decoded"]
+            assert tokenizer.decode(ids, skip_special_tokens=True) == case["decoded_skip_special"]
+
+
+def test_what_the_whole_model_said_is_decoded_as_recorded(monkey_folder: Path) -> None:
+    tokenizer = ranks_tokenizer(monkey_folder / json.loads((monkey_folder / "tokenization_tiny.json").read_text())["vocabulary"])
+    about = json.loads((monkey_folder / "full_model.json").read_text())
+    said, six = load_file(monkey_folder / "full_model.io.safetensors"), load_file(monkey_folder / "full_model_6tiles.io.safetensors")
+    for stem, case in about.items():
+        if "generated_text" in case:
+            ids = six["greedy_ids"] if stem == "six_tiles" else said[f"{stem}.greedy_ids"]
+            assert [tokenizer.decode(row) for row in ids.tolist()] == case["generated_text"]
+
+
 def test_a_batch_is_padded_on_the_left(recorded: tuple[PreTrainedTokenizerFast, dict[str, Any]]) -> None:
     tokenizer, about = recorded
     batch = about["left_padded_batch"]
@@ -66,6 +91,48 @@ def test_chats_have_the_recorded_ids(recorded: tuple[PreTrainedTokenizerFast, di
     for case in about["chatml_context"]:
         text = _with_placeholders(case["raw_text"], about["image_token_span"])
         assert tokenizer(text).input_ids == _ids(case["ids_run_length"], about["special_token_ids"]), case["raw_text"]
+        template = TEMPLATES["chatml"]
+        asked = replace(template, opening=template.opening.replace("You are a helpful assistant.", case["system"]))
+        assert render(asked, [*chain(*case["history"]), case["query"], None]) == case["raw_text"]
+
+
+def _numbered(text: str, paths: list[str]) -> str:
+    """A recorded string with the numbers of its pictures in place of their paths, which are kept in `paths`."""
+
+    def number(found: re.Match[str]) -> str:
+        paths.append(found[1])
+        return f"<img>{len(paths)}</img>"
+
+    return re.sub(r"<img>(.*?)</img>", number, text, flags=re.DOTALL)
+
+
+def test_lists_become_the_recorded_texts(recorded: tuple[PreTrainedTokenizerFast, dict[str, Any]]) -> None:
+    for case in recorded[1]["from_list_format"]:
+        paths = [element["image"] for element in case["elements"] if "image" in element]
+        numbers = iter(range(1, len(paths) + 1))
+        given = [{"image": next(numbers)} if "image" in element else element for element in case["elements"]]
+        found: list[str] = []
+        assert join_elements(given) == _numbered(case["text"], found) and found == paths
+
+
+def test_texts_become_the_recorded_lists(recorded: tuple[PreTrainedTokenizerFast, dict[str, Any]]) -> None:
+    for case in recorded[1]["to_list_format"]:
+        paths: list[str] = []
+        text = _numbered(case["text"], paths)
+        if "error" in case:
+            with pytest.raises({"ValueError": ValueError}[case["error"]]):
+                split_elements(text)
+            continue
+        found = [_as_recorded(element, paths) for element in split_elements(text)]
+        assert found == case["elements"], case["text"]
+
+
+def _as_recorded(element: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+    [(kind, value)] = element.items()
+    if kind == "image":
+        return {kind: paths[value - 1]}
+    spelled = join_elements([element]) if kind in ("box", "quad") else value
+    return {kind: spelled.removeprefix(f"<{kind}>").removesuffix(f"</{kind}>")}
 
 
 def test_training_samples_have_the_recorded_labels(monkey_folder: Path) -> None:
