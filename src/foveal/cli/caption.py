@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 from foveal.cli.items import items_from
-from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save
+from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save, verbs_of
 from foveal.cli.work import Work, answer_all
-from foveal.grounding.wordings.ferret import ask_caption, with_coordinates
 
 __all__ = ["caption"]
 
 
 def caption(
     images: Images,
+    detailed: Annotated[bool, typer.Option("--detailed", help="At length: what is where, and what is written.")] = False,
     grounded: Annotated[bool, typer.Option("--grounded", help="Ask for the boxes of the things mentioned, too.")] = False,
     model: Model = DEFAULT_MODEL,
     device: Device = None,
@@ -23,6 +23,6 @@ def caption(
     batch: Batch = 32,
 ) -> None:
     """Say what an image shows."""
-    question = with_coordinates(ask_caption()) if grounded else ask_caption()
+    question = verbs_of(model).captioned(detailed=detailed, grounded=grounded)
     work = Work(ask=lambda words, regions: question, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch)
     answer_all(images, items_from(images), work)

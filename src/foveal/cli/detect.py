@@ -1,9 +1,8 @@
 """`foveal detect`: everything there is in an image, with boxes."""
 
 from foveal.cli.items import items_from
-from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save
+from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save, verbs_of
 from foveal.cli.work import Work, answer_all
-from foveal.grounding.wordings.ferret import ask_detection
 
 __all__ = ["detect"]
 
@@ -18,8 +17,9 @@ def detect(
     batch: Batch = 32,
 ) -> None:
     """Find all objects of an image, each with its name, box and score."""
+    question = verbs_of(model).of("detection")
     work = Work(
-        ask=lambda words, regions: ask_detection(),
+        ask=lambda words, regions: question,
         model=model,
         device=device,
         as_json=as_json,

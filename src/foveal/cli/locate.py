@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from foveal.cli.items import items_from, split_words
-from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Json, MaxTokens, Model, Save
+from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Json, MaxTokens, Model, Save, verbs_of
 from foveal.cli.work import Work, answer_all
 from foveal.geometry import Region
 from foveal.grounding import GroundedText
-from foveal.grounding.wordings.ferret import ask_location
 
 __all__ = ["locate"]
 
@@ -32,11 +31,12 @@ def locate(
     """
     images, phrase = split_words(words, "phrase")
     items = items_from(images, phrase, field="phrase")
-    work = Work(ask=_ask, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch, wants_place=True)
+    verbs = verbs_of(model)
+
+    def ask(phrase: str, regions: Sequence[Region]) -> GroundedText:
+        if not phrase.strip():
+            raise ValueError("The phrase to locate is empty; words are wanted.")
+        return verbs.of("location", phrase.strip())
+
+    work = Work(ask=ask, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch, wants_place=True)
     answer_all(images, items, work)
-
-
-def _ask(phrase: str, regions: Sequence[Region]) -> GroundedText:
-    if not phrase.strip():
-        raise ValueError("The phrase to locate is empty; words are wanted.")
-    return ask_location(phrase.strip())

@@ -8,7 +8,8 @@ from foveal.zoo import list_models, model_path, model_summary
 
 __all__ = ["models"]
 
-_PLACES = {"ferret": ("points", "boxes", "masks", "scribbles")}
+_PLACES = {"ferret": ("points", "boxes", "masks", "scribbles"), "monkey": ("boxes, put into words",)}
+_ANSWERS = {"ferret": "words and boxes", "monkey": "words"}
 
 
 def models(as_json: Json = False) -> None:
@@ -22,7 +23,7 @@ def models(as_json: Json = False) -> None:
     for one in found:
         default = " (the default)" if one["name"] == DEFAULT_MODEL else ""
         print(f"{one['name']}{default}: {one['megabytes']:.1f} MB, {one['kind']}")
-        print(f"  asks about the whole image, and about {', '.join(one['places'])}; answers with words and boxes")
+        print(f"  asks about the whole image, and about {', '.join(one['places'])}; answers with {one['answers']}")
         print(f"  {one['views']}")
         if one["summary"]:
             print(f"  {one['summary']}")
@@ -33,14 +34,21 @@ def _described(name: str) -> dict[str, Any]:
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     kind = config.get("model_type", "unknown")
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-    tiles = max((columns * rows for columns, rows in config.get("grids", ())), default=0)
-    side, tile_side = config.get("overview_side"), config.get("tile_side")
-    views = f"sees any image as {side}x{side} pixels" + (f" and, close up, as up to {tiles} tiles of {tile_side}x{tile_side}" if tiles else "")
     return {
         "name": name,
         "kind": kind,
         "megabytes": round(size / 1e6, 1),
         "places": list(_PLACES.get(kind, ())),
-        "views": views,
+        "answers": _ANSWERS.get(kind, "words"),
+        "views": _views(config),
         "summary": model_summary(name),
     }
+
+
+def _views(config: dict[str, Any]) -> str:
+    if canvas := config.get("canvas"):
+        side = config["window"]
+        return f"stretches any image to {canvas[0]}x{canvas[1]} pixels, and sees windows of {side}x{side} of it and the whole, shrunk"
+    tiles = max((columns * rows for columns, rows in config.get("grids", ())), default=0)
+    side, tile_side = config.get("overview_side"), config.get("tile_side")
+    return f"sees any image as {side}x{side} pixels" + (f" and, close up, as up to {tiles} tiles of {tile_side}x{tile_side}" if tiles else "")

@@ -1,16 +1,18 @@
 """The options that several verbs share, and how a model is opened for them."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.grounding.wordings import VERBS, Verbs
 from foveal.zoo import find_model
 
 if TYPE_CHECKING:
     import foveal.session.session
 
-__all__ = ["DEFAULT_MODEL", "Batch", "Device", "Images", "Json", "MaxTokens", "Model", "Save", "open_session"]
+__all__ = ["DEFAULT_MODEL", "Batch", "Device", "Images", "Json", "MaxTokens", "Model", "Save", "open_session", "verbs_of"]
 
 DEFAULT_MODEL = "ferret-v2-nano"
 
@@ -36,3 +38,20 @@ def open_session(model: str, device: str | None) -> "foveal.session.session.Sess
         return Session.open(model, device)
     except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
         raise ValueError(f"The model {model!r} cannot be opened on {device or 'this machine'}: {str(error).splitlines()[0]}") from error
+
+
+def verbs_of(model: str) -> Verbs:
+    """What a model is asked by the verbs, known before it is opened. ValueError for a model that is not there, or of another library."""
+    place = find_model(model)
+    if (file := Path(place) / "config.json").is_file():
+        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type", "")
+    else:
+        from transformers import PreTrainedConfig
+
+        try:
+            kind = PreTrainedConfig.get_config_dict(place)[0].get("model_type", "")
+        except OSError as error:
+            raise ValueError(f"The model {model!r} cannot be opened: {str(error).strip().splitlines()[0]}") from error
+    if kind not in VERBS:
+        raise ValueError(f"The model {model!r} is of the kind {kind!r}; {', '.join(VERBS)} are known.")
+    return VERBS[kind]

@@ -17,7 +17,7 @@ from transformers import BatchFeature, ProcessorMixin
 from foveal.geometry import Frame, Region
 from foveal.grounding import Example, GroundedText, Picture, Turn, region_limits
 from foveal.grounding.formats import LocationFormat
-from foveal.grounding.wordings import Template
+from foveal.grounding.wordings import Template, Verbs
 from foveal.models.losses import IGNORED
 
 __all__ = ["IMAGE_MARK", "REGION_MARK", "Piece", "Processor", "Row", "Written", "conversation", "turns_of", "without_marks"]
@@ -97,6 +97,8 @@ class Processor(ProcessorMixin, ABC):
     template: str
     templates: ClassVar[Mapping[str, Template]]
     """The conversation templates that the model's family knows, by name."""
+    verbs: ClassVar[Verbs]
+    """What the model's family is asked by the verbs of a scene."""
     said_tokens: ClassVar[tuple[str, ...]] = ()
     """Control tokens that are part of what the model says; all others are left out of an answer's text."""
     answers_apart: ClassVar[bool] = False

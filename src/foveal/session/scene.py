@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, Picture, Turn
-from foveal.grounding.wordings import ferret as wordings
+from foveal.grounding.wordings import Verbs
 from foveal.models.base import Sight
 from foveal.session.answers import Answer, Options
 from foveal.session.decoding import Prefix, answers_to, prefill
@@ -68,29 +68,34 @@ class Scene:
     def describe(self, region: Region | Sequence[Region], options: Options | None = None, **changes: Any) -> Answer | list[Answer]:
         """What a region shows; of many, a list in their order."""
         if isinstance(region, Sequence):
-            return self.ask_many([wordings.ask_name(one) for one in region], options, **changes)
-        return self.ask(wordings.ask_name(region), options=options, **changes)
+            return self.ask_many([self._verbs.name(one) for one in region], options, **changes)
+        return self.ask(self._verbs.name(region), options=options, **changes)
 
     @overload
     def locate(self, phrase: str, options: Options | None = None, **changes: Any) -> Answer: ...
     @overload
     def locate(self, phrase: Sequence[str], options: Options | None = None, **changes: Any) -> list[Answer]: ...
     def locate(self, phrase: str | Sequence[str], options: Options | None = None, **changes: Any) -> Answer | list[Answer]:
-        """Where what `phrase` names is: its boxes are the answer's regions, none when the model says it is not there."""
+        """Where what `phrase` names is: its boxes are the answer's regions, none when the model says it is not there.
+
+        ValueError for an empty phrase, and for a model that was not trained to answer with places.
+        """
         phrases = [phrase] if isinstance(phrase, str) else list(phrase)
         if not all(one.strip() for one in phrases):
             raise ValueError("The phrase to locate is empty; words are wanted.")
-        answers = self.ask_many([wordings.ask_location(one.strip()) for one in phrases], options, **changes)
+        answers = self.ask_many([self._verbs.of("location", one.strip()) for one in phrases], options, **changes)
         return answers[0] if isinstance(phrase, str) else answers
 
     def detect(self, options: Options | None = None, **changes: Any) -> Answer:
-        """All objects the model sees, each with its name and box, in reading order."""
-        return self.ask(wordings.ask_detection(), options=options, **changes)
+        """All objects the model sees, each with its name and box, in reading order; ValueError for a model that was not trained to."""
+        return self.ask(self._verbs.of("detection"), options=options, **changes)
 
-    def caption(self, *, grounded: bool = False, options: Options | None = None, **changes: Any) -> Answer:
-        """What the image shows; with `grounded`, the things mentioned have their boxes."""
-        question = wordings.ask_caption()
-        return self.ask(wordings.with_coordinates(question) if grounded else question, options=options, **changes)
+    def caption(self, *, detailed: bool = False, grounded: bool = False, options: Options | None = None, **changes: Any) -> Answer:
+        """What the image shows; `detailed` at length, `grounded` with boxes of the things mentioned.
+
+        ValueError for a caption that the model was not trained to give.
+        """
+        return self.ask(self._verbs.captioned(detailed=detailed, grounded=grounded), options=options, **changes)
 
     def stream(self, *parts: str | Region | GroundedText, options: Options | None = None, **changes: Any) -> Iterator[str | Answer]:
         """As `ask`, but yields the words while they are said, and at the end the whole answer.
@@ -100,6 +105,10 @@ class Scene:
         """
         chosen = replace(options or Options(), **changes)
         return self._pieces(self._example((Turn("user", GroundedText.join(*parts)),)), chosen)
+
+    @property
+    def _verbs(self) -> Verbs:
+        return self.session.processor.verbs
 
     @cached_property
     def prefix(self) -> Prefix:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from foveal.geometry import Box, Region
 from foveal.grounding.text import GroundedText, Span
 from foveal.grounding.wordings.templates import Template, header_template, plain_template, two_separator_template
+from foveal.grounding.wordings.verbs import Verbs
 
 __all__ = [
     "BOXES_REQUEST",
@@ -23,6 +24,7 @@ __all__ = [
     "PLAIN_CAPTION",
     "PLAIN_CHAT",
     "TEMPLATES",
+    "VERBS",
     "VICUNA_V1",
     "ask_caption",
     "ask_choice",
@@ -230,3 +232,14 @@ def _tied(words: str, boxes: Sequence[Box]) -> GroundedText:
 
 def _listed(parts: Sequence[GroundedText]) -> GroundedText:
     return GroundedText.join(*(piece for place, part in enumerate(parts) for piece in ((", ", part) if place else (part,))))
+
+
+VERBS = Verbs(
+    family="Ferret",
+    name=ask_name,
+    caption=ask_caption(),
+    grounded_caption=with_coordinates(ask_caption()),
+    location=ask_location,
+    detection=ask_detection(),
+)
+"""What Ferret is asked by each verb."""

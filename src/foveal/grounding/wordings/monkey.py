@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from foveal.geometry import Region
+from foveal.grounding.text import GroundedText
 from foveal.grounding.wordings.templates import Template
+from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["TEMPLATES", "cue_for", "image_opening"]
+__all__ = ["CAPTION", "DETAILED_CAPTION", "TEMPLATES", "VERBS", "VQA_HINT", "ask_name", "cue_for", "image_opening"]
+
+CAPTION, DETAILED_CAPTION = "Generate the caption in English:", "Generate the detailed caption in English:"
+VQA_HINT = 'When the provided information is insufficient, respond with "unanswerable".'
+"""Follows a question that may have no answer, as Monkey was trained on VizWiz."""
 
 _END, _SYSTEM = "<|endoftext|>", "You are a helpful assistant."
 
@@ -44,3 +51,12 @@ def cue_for(question: str, template: str = "monkey") -> str:
     if template != "monkey":
         return ""
     return " " if question.endswith(":") else " Answer: "
+
+
+def ask_name(region: Region) -> GroundedText:
+    """What a region shows: its box stands in the words."""
+    return GroundedText.join("What is in ", region, "?")
+
+
+VERBS = Verbs(family="Monkey", name=ask_name, caption=GroundedText(CAPTION), detailed_caption=GroundedText(DETAILED_CAPTION))
+"""What Monkey is asked by each verb; it answers in words, without places."""

@@ -12,7 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 from foveal.geometry import Frame, Region, points_within, region_seed
 from foveal.grounding import Example, GroundedText
 from foveal.grounding.formats import BracketFormat
-from foveal.grounding.wordings.ferret import TEMPLATES
+from foveal.grounding.wordings.ferret import TEMPLATES, VERBS
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.fusion import kept_cells
 from foveal.models.processing import IMAGE_MARK, REGION_MARK, Piece, Processor, Row, conversation, turns_of, without_marks
@@ -28,7 +28,7 @@ class FerretProcessor(Processor):
     `<image>` and `<region_fea>` in the tokenizer. Every other value is the field of `FerretConfig` of that name.
     """
 
-    templates = TEMPLATES
+    templates, verbs = TEMPLATES, VERBS
 
     def __init__(
         self,

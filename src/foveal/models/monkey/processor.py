@@ -12,7 +12,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 from foveal.geometry import Box, Frame
 from foveal.grounding import Example, GroundedText
 from foveal.grounding.formats import TagFormat
-from foveal.grounding.wordings.monkey import TEMPLATES, cue_for, image_opening
+from foveal.grounding.wordings.monkey import TEMPLATES, VERBS, cue_for, image_opening
 from foveal.models.monkey.config import MonkeyConfig
 from foveal.models.processing import IMAGE_MARK, Piece, Processor, Row, turns_of, without_marks
 from foveal.vision import CLIP_COLOURS, TilePlan, cut_windows, normalise, shrink, windows
@@ -27,7 +27,7 @@ class MonkeyProcessor(Processor):
     the field of `MonkeyConfig` of that name.
     """
 
-    templates = TEMPLATES
+    templates, verbs = TEMPLATES, VERBS
     region_token_id = -1
     answers_apart = True
     said_tokens = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")
@@ -41,6 +41,7 @@ class MonkeyProcessor(Processor):
         windows: bool = True,
         overview: bool = True,
         tokens: Sequence[int] = (256, 256),
+        kept_tokens: int = 0,
         colours: Sequence[Sequence[float]] = CLIP_COLOURS,
         bins: int = 1000,
         template: str = "monkey",
@@ -49,7 +50,7 @@ class MonkeyProcessor(Processor):
     ) -> None:
         super().__init__(tokenizer)
         self.canvas, self.window, self.stride = list(canvas), window, stride
-        self.windows, self.overview, self.tokens = windows, overview, list(tokens)
+        self.windows, self.overview, self.tokens, self.kept_tokens = windows, overview, list(tokens), kept_tokens
         self.colours = [list(row) for row in colours]
         self.bins, self.template, self.context_length = bins, template, context_length
         self.image_token_id = tokenizer.convert_tokens_to_ids("<imgpad>") if image_token_id is None else image_token_id
@@ -58,7 +59,7 @@ class MonkeyProcessor(Processor):
     @classmethod
     def from_config(cls, config: MonkeyConfig, tokenizer: PreTrainedTokenizerBase, **other: Any) -> "MonkeyProcessor":
         """The processor of a model: everything that its configuration fixes is taken from there, `other` values go before."""
-        names = ["canvas", "window", "stride", "windows", "overview", "bins", "template", "image_token_id", "context_length"]
+        names = ["canvas", "window", "stride", "windows", "overview", "kept_tokens", "bins", "template", "image_token_id", "context_length"]
         tokens = (config.tokens(config.window, config.window), config.tokens(*config.view_size))
         return cls(tokenizer, **({name: getattr(config, name) for name in names} | {"tokens": tokens} | other))
 
@@ -68,8 +69,9 @@ class MonkeyProcessor(Processor):
         return windows(size, canvas, self.window, self.stride) if self.windows else TilePlan(Frame.stretch(size, canvas), (), 0, 0)
 
     def slots(self, plan: TilePlan) -> int:
-        """Image placeholders: those of every window, and those of the whole."""
-        return len(plan.tiles) * self.tokens[0] + (self.tokens[1] if self.overview or not self.windows else 0)
+        """Image placeholders: those of every window, or as many of them as are kept, and those of the whole."""
+        near = len(plan.tiles) * self.tokens[0]
+        return min(near, self.kept_tokens or near) + (self.tokens[1] if self.overview or not self.windows else 0)
 
     def see(self, images: Sequence[Image.Image]) -> BatchFeature:
         """Upright RGB images as `tile_values` (the windows of all images), `pixel_values` (the whole of each) and `grids`."""

@@ -1,0 +1,54 @@
+"""What the verbs of a scene say to a model: each family is asked in the words it was trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from foveal.geometry import Region
+from foveal.grounding.text import GroundedText
+
+__all__ = ["Verbs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verbs:
+    """The questions of a family of models; None for what it was never asked in training, and should not be asked now."""
+
+    family: str
+    """As it is called in a sentence."""
+    name: Callable[[Region], GroundedText]
+    """What a region shows."""
+    caption: GroundedText
+    detailed_caption: GroundedText | None = None
+    grounded_caption: GroundedText | None = None
+    """A caption in which the things mentioned have their boxes."""
+    location: Callable[[str], GroundedText] | None = None
+    """Where what a phrase names is."""
+    detection: GroundedText | None = None
+    """All things with their boxes."""
+
+    def refuse(self, verb: str) -> str:
+        """The sentence that says what this family cannot be asked, and what it can.
+
+        >>> Verbs(family="Monkey", name=lambda region: GroundedText("?"), caption=GroundedText("?")).refuse("detection")
+        'Monkey was not trained to be asked for detection; it can be asked for name, caption.'
+        """
+        known = [field.name for field in fields(self) if field.name != "family" and getattr(self, field.name) is not None]
+        return f"{self.family} was not trained to be asked for {verb.replace('_', ' ')}; it can be asked for {', '.join(known).replace('_', ' ')}."
+
+    def captioned(self, *, detailed: bool = False, grounded: bool = False) -> GroundedText:
+        """The question for a caption. ValueError for both kinds at once, and for one that the family does not give."""
+        if detailed and grounded:
+            raise ValueError("A caption was wanted both detailed and grounded; one of the two is taken.")
+        return self.of("detailed_caption" if detailed else "grounded_caption" if grounded else "caption")
+
+    def of(self, verb: str, *about: str) -> GroundedText:
+        """The question of a verb, of a phrase where it takes one. ValueError where the family has none.
+
+        >>> Verbs(family="Ferret", name=lambda region: GroundedText("?"), caption=GroundedText("Describe.")).of("caption").text
+        'Describe.'
+        """
+        question = getattr(self, verb)
+        if question is None:
+            raise ValueError(self.refuse(verb))
+        asked: GroundedText = question(*about) if callable(question) else question
+        return asked
