@@ -5,6 +5,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from foveal.grounding import Example, Turn, example_to_json, read_examples
 from foveal.session import Session
 from nano_measures import Figure, figures
 from nano_questions import examples_about, scene
+from nano_short import short_examples, short_figures, short_scene
 from nano_unseen import known_cutouts, unseen_scene
 
 __all__ = ["main"]
@@ -31,6 +33,9 @@ _TARGETS = {
     "detect_f1_50": 0.45,
     "absent_accuracy": 0.85,
     "unparseable": 0.01,
+    "read_exact": 0.40,
+    "count_1_to_5": 0.70,
+    "present": 0.90,
 }
 
 
@@ -53,8 +58,10 @@ def main(
         for name in model or ["ferret-v2-nano"]:
             session = Session.open(name, device=device)
             kept = answers / f"{Path(name).name}-{seed}.jsonl"
-            results[name] = figures(_answered(session, lambda number: examples_about(scene(seed, number)), scenes, kept, resume, name, workers))
-            if sprites:
+            in_words = session.model.config.model_type == "monkey"
+            about, summed = (partial(_in_words, seed), short_figures) if in_words else (partial(_with_places, seed), figures)
+            results[name] = summed(_answered(session, about, scenes, kept, resume, name, workers))
+            if sprites and not in_words:
                 results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume, workers)
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -63,6 +70,14 @@ def main(
         print(json.dumps({name: {metric: round(figure.value, 4) for metric, figure in found.items()} for name, found in results.items()}))
     else:
         _print(results, seed, scenes)
+
+
+def _with_places(seed: int, number: int) -> list[Example]:
+    return examples_about(scene(seed, number))
+
+
+def _in_words(seed: int, number: int) -> list[Example]:
+    return short_examples(short_scene(seed, number))
 
 
 def _unseen(session: Session, folder: Path, seed: int, scenes: int, kept: Path, resume: bool, workers: int) -> dict[str, Figure]:

@@ -19,7 +19,7 @@ from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText
 from nano_questions import size_class
 
-__all__ = ["Figure", "figures"]
+__all__ = ["Figure", "figures", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ def figures(answered: Sequence[Example]) -> dict[str, Figure]:
     found: dict[str, Figure] = {}
     for size, ending in (("large", ""), ("small", "_small")):
         for form in ("box", "point", "mask"):
-            found[f"roc_{form}{ending}"] = _share(map(_names_it, _of(answered, f"choice_{form}", size)))
+            found[f"roc_{form}{ending}"] = share(map(_names_it, _of(answered, f"choice_{form}", size)))
         located = _of(answered, "locate", size)
         for percent in (50, 75):
-            found[f"rec_p{percent}{ending}"] = _share(_located(located, percent / 100))
+            found[f"rec_p{percent}{ending}"] = share(_located(located, percent / 100))
         found[f"detect_f1_50{ending}"] = _detected(_of(answered, "detect"), size)
-    found["absent_accuracy"] = _share(says_absent(_answer(example)) for example in _of(answered, "absent"))
-    found["unparseable"] = _share(is_unparseable(_answer(example)) for example in answered)
+    found["absent_accuracy"] = share(says_absent(_answer(example)) for example in _of(answered, "absent"))
+    found["unparseable"] = share(is_unparseable(_answer(example)) for example in answered)
     if scored := _scored(_of(answered, "locate")):
         found["box_score_calibration_error"] = Figure(calibration_error(*scored), len(scored[0]), float("nan"), float("nan"))
     return {name: figure for name, figure in found.items() if figure.count}
@@ -60,7 +60,8 @@ def _answer(example: Example) -> GroundedText:
     return example.turns[1].said
 
 
-def _share(verdicts: Iterable[bool]) -> Figure:
+def share(verdicts: Iterable[bool]) -> Figure:
+    """What share of cases holds."""
     said = list(verdicts)
     return Figure(sum(said) / max(1, len(said)), len(said), *interval(sum(said), len(said)))
 

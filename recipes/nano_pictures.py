@@ -19,7 +19,7 @@ from PIL import Image
 from foveal.data.sources.scenes import COLOURS, Drawing, SceneStyle, Thing, draw_scene, thing_mask, vocabulary
 from foveal.vision import GRIDS_V2, TilePlan, any_resolution
 
-__all__ = ["GROUND", "PATCH", "SHARD", "SIDE", "Shard", "build", "drawing_of", "open_shards", "patch_targets", "views_of"]
+__all__ = ["GROUND", "PATCH", "SHARD", "SIDE", "Shard", "build", "drawing_of", "open_shards", "patch_targets", "record_of", "views_of"]
 
 SIDE, PATCH, SHARD = 128, 16, 500
 GROUND = -1
@@ -51,9 +51,10 @@ def views_of(pixels: np.ndarray, plan: TilePlan) -> np.ndarray:
     return np.concatenate([overview[None], tiles])
 
 
-def patch_targets(drawing: Drawing, names: tuple[str, ...], rows: int, cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def patch_targets(drawing: Drawing, index: np.ndarray, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What lies under each of rows x cols patches of the stretched picture: name and colour [rows cols], edges [rows cols 4] in patches.
 
+    `index` is the number of each thing's name.
     A thing owns a patch when it covers more of it than any other thing, and at least a fifth of the patch or a third of itself.
     """
     things, step = drawing.things, 8
@@ -68,7 +69,6 @@ def patch_targets(drawing: Drawing, names: tuple[str, ...], rows: int, cols: int
     total = np.maximum(counts.sum(0), 1)[owner]
     kept = (held >= 0.2 * step * step) | (held >= total / 3)
     colours = np.array([list(COLOURS).index(thing.colour) if thing.kind == "shape" else GROUND for thing in things])
-    index = np.array([names.index(thing.name) if thing.name in names else len(names) for thing in things])
     height, width = drawing.labels.shape
     boxes = np.array([thing.box_px for thing in things]) * np.array([cols / width, rows / height, cols / width, rows / height])
     x, y = np.tile(np.arange(cols) + 0.5, rows), np.repeat(np.arange(rows) + 0.5, cols)
@@ -94,6 +94,7 @@ def drawing_of(record: str) -> Drawing:
 
 
 def record_of(drawing: Drawing) -> str:
+    """A drawing without its pixels as a line of JSON, which `drawing_of` reads."""
     height, width = drawing.labels.shape
     things = [asdict(thing) | {"mask": thing_mask(drawing, number).counts} for number, thing in enumerate(drawing.things)]
     return json.dumps({"id": drawing.id, "width": width, "height": height, "ground": drawing.ground, "things": things}, default=float)
@@ -110,9 +111,10 @@ def build_shard(folder: Path, number: int, split: str, style: SceneStyle) -> Pat
         drawing = draw_scene(seed, split, style)
         height, width = drawing.labels.shape
         plan = any_resolution((width, height), SIDE, GRIDS_V2)
+        index = np.array([words.index(thing.name) if thing.name in words else len(words) for thing in drawing.things])
         views.append(views_of(drawing.pixels, plan))
         for rows, cols in ((1, 1), (plan.rows, plan.cols)):
-            named, coloured, edge = patch_targets(drawing, words, rows * patches, cols * patches)
+            named, coloured, edge = patch_targets(drawing, index, rows * patches, cols * patches)
             for array, kept in ((named, names), (coloured, colours), (edge, edges)):
                 parts = array.reshape(rows, patches, cols, patches, -1).swapaxes(1, 2)
                 kept.append(parts.reshape(rows * cols, patches * patches, -1))

@@ -15,7 +15,7 @@ from foveal.models.base import Sight
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration
 from foveal.models.losses import IGNORED
 
-__all__ = ["PLACES", "THIRD_DIGIT", "Pupil"]
+__all__ = ["PLACES", "THIRD_DIGIT", "Pupil", "through_layers"]
 
 THIRD_DIGIT = 0.3
 """Weight of the third digit of a number: a thousandth of the picture, finer than the patches show."""
@@ -69,14 +69,7 @@ class Pupil(FerretForConditionalGeneration):
 
     def layers(self, hidden: Tensor, attention_mask: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """What the language model's layers make of its input: halfway, and normed at the end."""
-        tongue = self.language_model.model
-        turn = tongue.rotary_emb(hidden, position_ids=position_ids)
-        middle = len(tongue.layers) // 2
-        halfway = hidden
-        for number, layer in enumerate(tongue.layers, 1):
-            hidden = layer(hidden, attention_mask=attention_mask, position_ids=position_ids, position_embeddings=turn)
-            halfway = hidden if number == middle else halfway
-        return halfway, tongue.norm(hidden)
+        return through_layers(self.language_model.model, hidden, attention_mask, position_ids)
 
     def _digit_places(self, ids: Tensor) -> Tensor:
         """0 for a token that is no digit, else which digit of its number it is: 1, 2 or 3."""
@@ -84,3 +77,14 @@ class Pupil(FerretForConditionalGeneration):
         before = functional.pad(is_digit, (1, 0))[:, :-1]
         before_that = functional.pad(before, (1, 0))[:, :-1]
         return is_digit * (1 + before * (1 + before_that))
+
+
+def through_layers(tongue: nn.Module, hidden: Tensor, attention_mask: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """What the layers of a Llama make of their input: halfway, and normed at the end."""
+    turn = tongue.rotary_emb(hidden, position_ids=position_ids)
+    middle = len(tongue.layers) // 2
+    halfway = hidden
+    for number, layer in enumerate(tongue.layers, 1):
+        hidden = layer(hidden, attention_mask=attention_mask, position_ids=position_ids, position_embeddings=turn)
+        halfway = hidden if number == middle else halfway
+    return halfway, tongue.norm(hidden)

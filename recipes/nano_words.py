@@ -2,30 +2,45 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from foveal.data.sources.scenes import COLOURS, SceneStyle, draw_scene, vocabulary
-from foveal.data.sources.scenes.questions import questions
+from foveal.data.sources.scenes import COLOURS, Drawing, SceneStyle, draw_scene, vocabulary
+from foveal.data.sources.scenes.questions import Question, questions
 from foveal.data.sources.scenes.words import plural
 
-__all__ = ["build_tokenizer", "corpus", "name_piece", "pieces_of"]
+__all__ = ["SPACE", "build_tokenizer", "corpus", "name_piece", "pieces_of", "questioned"]
 
 SPECIAL = ("<unk>", "<s>", "</s>", "<pad>", "<image>", "<region_fea>")
+FERRET_ROLES = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "extra_special_tokens": {"image_token": "<image>", "region_token": "<region_fea>"},
+}
 SPACE = "▁"
 WORD = re.compile(r" ?[A-Za-z]+| ?[^A-Za-z0-9 ]| ")
 
 
 def corpus(count: int = 3000) -> Iterable[str]:
     """Questions and answers about `count` scenes of training, as plain text."""
-    for seed in range(count):
-        asked = questions(draw_scene(seed, "train", SceneStyle(sides=((224, 256, 1.0),))), np.random.default_rng(seed), 12, EVEN)
+    for asked in questioned(count, SceneStyle(sides=((224, 256, 1.0),)), questions, EVEN):
         for question in asked:
             if question.task != "read":
                 yield f"USER: {question.ask.text} ASSISTANT: {question.answer.text}"
+
+
+def questioned(
+    count: int, style: SceneStyle, ask: Callable[[Drawing, np.random.Generator, int, Mapping[str, float]], list[Question]], tasks: Mapping[str, float]
+) -> Iterable[list[Question]]:
+    """A dozen questions about each of `count` scenes of training, all tasks alike."""
+    for seed in range(count):
+        yield ask(draw_scene(seed, "train", style), np.random.default_rng(seed), 12, dict.fromkeys(tasks, 1.0))
 
 
 def name_piece(name: str, *, spaced: bool = True) -> str:
@@ -44,8 +59,8 @@ def pieces_of(texts: Iterable[str], least: int = 3) -> list[str]:
     return list(dict.fromkeys([*forms, *kept, *begins, f",{SPACE}", f"{SPACE}["]))
 
 
-def build_tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
-    """A unigram tokenizer in which a whole piece always beats its parts.
+def build_tokenizer(pieces: list[str], special: Sequence[str] = SPECIAL, **roles: Any) -> PreTrainedTokenizerFast:
+    """A unigram tokenizer in which a whole piece always beats its parts. `special` tokens come first, `roles` say which of them is what.
 
     >>> tokenizer = build_tokenizer(["▁cat", "▁hot▁dog", ",▁", "▁["])
     >>> tokenizer.tokenize("a cat [12, 3]")
@@ -54,23 +69,14 @@ def build_tokenizer(pieces: list[str]) -> PreTrainedTokenizerFast:
     characters = [chr(code) for code in range(33, 127)] + [SPACE, "\n"]
     scores = {piece: -4.0 - 0.01 * len(piece) for piece in pieces} | {character: -4.0 for character in characters}
     scores[f",{SPACE}"] = -6.0  # between numbers, where no word begins
-    table = [(token, 0.0) for token in SPECIAL] + [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
-    table += [(piece, score) for piece, score in scores.items() if piece not in SPECIAL]
+    table = [(token, 0.0) for token in special] + [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
+    table += [(piece, score) for piece, score in scores.items() if piece not in special]
     tokenizer = Tokenizer(models.Unigram(table, unk_id=0, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", SPACE)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[0-9]"), "isolated")
     tokenizer.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.add_special_tokens(list(SPECIAL))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-        clean_up_tokenization_spaces=False,
-        model_max_length=4096,
-        extra_special_tokens={"image_token": "<image>", "region_token": "<region_fea>"},
-    )
+    tokenizer.add_special_tokens(list(special))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_max_length=4096, **(roles or FERRET_ROLES))
 
 
 EVEN = dict.fromkeys(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +21,8 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 class Truthful:
     """Answers every question with its true answer, and counts the scenes it was asked about."""
+
+    model = SimpleNamespace(config=SimpleNamespace(model_type="ferret"))
 
     def __init__(self) -> None:
         self.scenes = 0

@@ -116,6 +116,18 @@ def test_an_unknown_component_is_named() -> None:
         freeze(Body(), {"nose": 1e-3})
 
 
+def test_a_pattern_names_parameters_anywhere(tmp_path: Path) -> None:
+    model = Body()
+    before = weights(model)
+    train(replace(RECIPE, learn={"*.bias": 1e-2}), model, Numbers(), collate, tmp_path)
+    assert {name for name, value in weights(model).items() if not torch.equal(value, before[name])} == {"eye.bias", "tongue.bias", "ear.bias"}
+
+
+def test_a_parameter_has_one_rate() -> None:
+    with pytest.raises(ValueError, match=r"gives eye.bias more than one learning rate"):
+        freeze(Body(), {"eye": 1e-3, "*.bias": 1e-4})
+
+
 def test_a_recipe_without_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="0 steps"):
         replace(RECIPE, steps=0)

@@ -19,7 +19,8 @@ class Recipe:
     name: str
     """What the run is called; its folder carries this name."""
     learn: Mapping[str, float]
-    """Learning rate of each component that learns, by the name of its module; a component not named is frozen."""
+    """Learning rate of each component that learns, by the name of its module, or by a pattern over the names of its parameters, like
+    `vision_tower.*_lora.*`; a component not named is frozen."""
     steps: int
     """How many updates."""
     batch: int

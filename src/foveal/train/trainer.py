@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ class RecipeTrainer(Trainer):
             decayed = set(self.get_decay_parameter_names(self.model))
             groups = []
             for component, rate in self.recipe.learn.items():
-                named = [(f"{component}.{name}", value) for name, value in _components(self.model)[component].named_parameters()]
+                named = _parameters_of(self.model, component)
                 for kept, decay in ((True, self.recipe.weight_decay), (False, 0.0)):
                     values = [value for name, value in named if (name in decayed) is kept]
                     groups.append({"params": values, "lr": rate, "weight_decay": decay})
@@ -91,9 +92,10 @@ class RecipeTrainer(Trainer):
         super().log(logs | {name: round(float(value), 4) for name, value in self.seen.items()}, start_time)
 
 
-def _components(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a model that a recipe may name: its direct children that hold parameters."""
-    return {name: child for name, child in model.named_children() if next(child.parameters(), None) is not None}
+def _parameters_of(model: nn.Module, component: str) -> list[tuple[str, nn.Parameter]]:
+    """The named parameters that a component of a recipe means: those of a direct child, or those whose names match a pattern."""
+    pattern = component if "*" in component else f"{component}.*"
+    return [(name, value) for name, value in model.named_parameters() if fnmatchcase(name, pattern)]
 
 
 def freeze(model: nn.Module, learn: Mapping[str, float]) -> None:
@@ -103,13 +105,21 @@ def freeze(model: nn.Module, learn: Mapping[str, float]) -> None:
     >>> freeze(model, {"tongue": 1e-3})
     >>> [name for name, value in model.named_parameters() if value.requires_grad]
     ['tongue.weight', 'tongue.bias']
+    >>> freeze(model, {"*.bias": 1e-3})
+    >>> [name for name, value in model.named_parameters() if value.requires_grad]
+    ['eye.bias', 'tongue.bias']
     """
-    known = _components(model)
-    if unknown := sorted(set(learn) - set(known)):
-        raise ValueError(f"the recipe trains {', '.join(unknown)}; the model has {', '.join(sorted(known))}")
+    learnt = {component: _parameters_of(model, component) for component in learn}
+    if unknown := sorted(component for component, found in learnt.items() if not found):
+        known = sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+        raise ValueError(f"the recipe trains {', '.join(unknown)}; the model has {', '.join(known)}")
+    every = [name for found in learnt.values() for name, _ in found]
+    if twice := sorted({name for name in every if every.count(name) > 1}):
+        raise ValueError(f"the recipe gives {twice[0]} more than one learning rate")
     model.requires_grad_(False)
-    for name in learn:
-        known[name].requires_grad_(True)
+    for found in learnt.values():
+        for _, value in found:
+            value.requires_grad_(True)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """Draws one scene from one number: things of known name, colour, place and outline on a ground."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -46,6 +46,8 @@ class SceneStyle:
     """The names of shapes and cut-outs that may appear."""
     sides: tuple[tuple[int, int, float], ...] = ((224, 448, 0.55), (448, 896, 0.25), (896, 1344, 0.20))
     """Ranges of the picture's two sides in px, each with its share of the pictures."""
+    size: tuple[int, int] | None = None
+    """(width, height) in px of all pictures, instead of `sides`."""
     longest_aspect: float = 2.0
     """The longer side of a picture is at most this many times the shorter."""
     things: tuple[int, int] = (3, 9)
@@ -70,6 +72,10 @@ class SceneStyle:
     """Fewest and most texts in such a picture."""
     text_px: tuple[int, int] = (12, 60)
     """Range of a text's height, in px."""
+    words: tuple[str, ...] = WORDS
+    """What texts say, as it stands or in capitals."""
+    number_share: float = 0.35
+    """Share of the texts that are a number below a thousand instead."""
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.names if name not in CUTOUT_NAMES and name not in SHAPE_NAMES]:
@@ -82,7 +88,7 @@ class SceneStyle:
 class Thing:
     """One thing of a drawing. `box_px` holds its visible pixels tightly (x0, y0, x1, y1, right and bottom edges outside them).
 
-    `colour` is a word of COLOURS for shapes and texts; `said` is what a text says, and its `name` is "text".
+    `colour` is a word of COLOURS for shapes and texts; `said` is what a text says, `font` the file of its typeface, and its `name` is "text".
     """
 
     name: str
@@ -90,6 +96,7 @@ class Thing:
     box_px: tuple[float, float, float, float]
     colour: str | None
     said: str | None
+    font: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +125,8 @@ def draw_scene(seed: int, split: Split = "train", style: SceneStyle = SceneStyle
     ground = draw_ground(rng, _picture_size(rng, style))
     canvas = Canvas(ground.image)
     wishes = [*_text_wishes(rng, ground, style), *_name_wishes(rng, ground, split, style)]
-    laid = [wish for wish in wishes[: style.things[1]] if _place(rng, canvas, wish, style)]
-    things = tuple(Thing(wish.name, wish.kind, canvas.box(label), wish.colour, wish.said) for label, wish in enumerate(laid, start=1))
+    laid = [placed for wish in wishes[: style.things[1]] if (placed := _place(rng, canvas, wish, style))]
+    things = tuple(Thing(wish.name, wish.kind, canvas.box(label), wish.colour, wish.said, wish.font) for label, wish in enumerate(laid, start=1))
     return Drawing(f"{split}-{seed}", np.array(canvas.image), canvas.labels, things, ground.said)
 
 
@@ -141,9 +148,12 @@ class _Wish:
     kind: Literal["cutout", "shape", "text"]
     colour: str | None = None
     said: str | None = None
+    font: str | None = None
 
 
 def _picture_size(rng: np.random.Generator, style: SceneStyle) -> tuple[int, int]:
+    if style.size:
+        return style.size
     shares = np.array([share for _, _, share in style.sides])
     low, high, _ = style.sides[rng.choice(len(style.sides), p=shares / shares.sum())]
     while True:
@@ -156,12 +166,12 @@ def _text_wishes(rng: np.random.Generator, ground: Ground, style: SceneStyle) ->
     if rng.random() >= style.text_share:
         return []
     count = int(rng.integers(style.texts[0], style.texts[1] + 1))
-    words = [WORDS[index] for index in rng.choice(len(WORDS), count, replace=False)]
+    words = [style.words[index] for index in rng.choice(len(style.words), count, replace=False)]
     numbers = [str(number) for number in rng.choice(1000, count, replace=False)]
     colours = _colours_on(ground, _LEAST_TEXT_CONTRAST)
     wishes = []
     for word, number in zip(words, numbers, strict=True):
-        said = number if rng.random() < 0.35 else word.upper() if rng.random() < 0.5 else word
+        said = number if rng.random() < style.number_share else word.upper() if rng.random() < 0.5 else word
         wishes.append(_Wish("text", "text", str(rng.choice(colours)), said))
     return wishes
 
@@ -194,19 +204,20 @@ def _colours_on(ground: Ground, least: float) -> list[str]:
     return [word for rank, word in enumerate(ranked) if rank < 2 or worst[word] >= least]
 
 
-def _place(rng: np.random.Generator, canvas: Canvas, wish: _Wish, style: SceneStyle) -> bool:
-    """Draw a wished thing and look for a free place, ever smaller as tries fail; says whether one was found."""
+def _place(rng: np.random.Generator, canvas: Canvas, wish: _Wish, style: SceneStyle) -> _Wish | None:
+    """Draw a wished thing and look for a free place, ever smaller as tries fail; gives back what was laid, or None."""
     width, height = canvas.image.size
     size = _wished_size(rng, wish, min(width, height), style)
     least = style.text_px[0] if wish.kind == "text" else style.sizes_px[0]
     for _ in range(_ROUNDS):
+        wish = replace(wish, font=str(rng.choice(FONTS))) if wish.kind == "text" else wish
         stamp = _stamped(rng, wish, size)
         room = (width - stamp.width, height - stamp.height)
         for left, top in rng.random((_TRIES, 2)) * np.array([room[0] + 1, room[1] + 1]) if min(room) >= 0 else ():
             if canvas.lay(stamp, int(left), int(top), apart=wish.kind == "text"):
-                return True
+                return wish
         size = max(float(least), 0.7 * size)
-    return False
+    return None
 
 
 def _wished_size(rng: np.random.Generator, wish: _Wish, shorter: int, style: SceneStyle) -> float:
@@ -224,6 +235,6 @@ def _stamped(rng: np.random.Generator, wish: _Wish, size: float) -> Image.Image:
             return cutout_stamp(rng, name, size)
         case _Wish(name, "shape", str(colour)):
             return shape_stamp(rng, name, colour, size)
-        case _Wish(_, _, str(colour), str(said)):
-            return text_stamp(said, str(rng.choice(FONTS)), COLOURS[colour], size)
+        case _Wish(_, _, str(colour), str(said), str(font)):
+            return text_stamp(said, font, COLOURS[colour], size)
     raise AssertionError(f"{wish} lacks what its kind needs")

@@ -8,11 +8,13 @@ from PIL import Image, ImageDraw, ImageFont
 from foveal.data.sources.scenes.atlas import ASSETS, COLOURS, SHAPE_NAMES, cutout
 from foveal.data.sources.scenes.grounds import Colour, mix
 
-__all__ = ["FONTS", "SHORTEST_SIDE", "WORDS", "contrast", "cutout_stamp", "shape_stamp", "text_stamp"]
+__all__ = ["COMMON_WORDS", "FONTS", "SHORTEST_SIDE", "WORDS", "contrast", "cutout_stamp", "letter_edges", "shape_stamp", "text_stamp"]
 
 SHORTEST_SIDE = 10
 FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf")
 WORDS: tuple[str, ...] = tuple((ASSETS / "words.txt").read_text().split())
+COMMON_WORDS: tuple[str, ...] = tuple((ASSETS / "common_words.txt").read_text().split())
+"""A thousand words of three to nine letters, for models that learn to read."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 _FINER = 3  # shapes are drawn this many times larger, then averaged down, for smooth edges
 
@@ -67,6 +69,16 @@ def text_stamp(said: str, font: str, colour: Colour, height: float) -> Image.Ima
     stamp = Image.new("RGBA", ink.size, (*colour, 0))
     stamp.putalpha(ink)
     return stamp.crop(box)
+
+
+def letter_edges(said: str, font: str) -> np.ndarray:
+    """Where each letter of a written text begins, and the last one ends: [len(said) + 1] fractions of the text's width.
+
+    >>> letter_edges("ill", "DejaVuSansMono.ttf").round(2).tolist()
+    [0.0, 0.33, 0.67, 1.0]
+    """
+    reached = np.array([_typeface(font, 64).getlength(said[:end]) for end in range(len(said) + 1)])
+    return reached / reached[-1]
 
 
 def contrast(first: Colour, second: Colour) -> float:

@@ -1,0 +1,175 @@
+"""Monkey's claims at small size, everything else equal: windows against one, six against four, adapters against none, with the whole and without.
+
+    python recipes/monkey_claims.py --folder runs/monkey                 # after the phase "connect" of recipes/monkey_nano.py
+    python recipes/monkey_claims.py --folder runs/monkey --claims windows
+
+All variants start from the same encoder, resampler and language model, learn from the same questions about the same pictures in the same order for
+the same number of steps, and are asked about the same held-out pictures. What they reached stands in docs/log.md, with dates and commits.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ferret_claims import gain
+from foveal.data.sources.scenes import SceneStyle, draw_scene
+from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
+from foveal.evaluate import interval
+from foveal.grounding import Example, Picture, Turn
+from foveal.models.monkey import MonkeyForConditionalGeneration, MonkeyProcessor
+from foveal.session import Session
+from foveal.train import Recipe, train
+from monkey_nano import CONNECT, INSTRUCT, Run
+from monkey_pictures import WINDOW, build, open_shards
+from monkey_stages import Asked, Pupil, collate_asked
+
+__all__ = ["CLAIMS", "RECIPE", "Variant", "main"]
+
+RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=300, learn={"connector": 3e-4, "language_model": 1e-3, "vision_tower.*_lora.*": 1e-3})
+TASKS = {"read": 0.5, "count": 0.25, "present": 0.25}
+SQUARE = SHORT_STYLE
+WIDE = replace(SHORT_STYLE, size=(672, 448))
+ONE = {"texts": (1, 1), "number_share": 0.0}
+"""What is asked about at the end: pictures with one word."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model to compare: the fields of its configuration that differ, and those of its encoder."""
+
+    name: str
+    fields: Mapping[str, Any]
+    encoder: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the variants learn from and are asked about; the first is the one the others are compared to."""
+
+    style: SceneStyle
+    variants: tuple[Variant, ...]
+
+
+FOUR = Variant("2 x 2 windows", {"canvas": (2 * WINDOW, 2 * WINDOW)})
+CLAIMS: Mapping[str, Claim] = {
+    "windows": Claim(SQUARE, (Variant("one window", {"canvas": (WINDOW, WINDOW), "overview": False}), FOUR)),
+    "wide": Claim(WIDE, (FOUR, Variant("2 x 3 windows", {"canvas": (3 * WINDOW, 2 * WINDOW)}, {"adapters": 6}))),
+    "adapters": Claim(SQUARE, (Variant("no adapters", {}, {"adapters": 0}), Variant("one for all", {}, {"adapter_sharing": "shared"}), FOUR)),
+    "whole": Claim(SQUARE, (Variant("without the whole", {"overview": False}), FOUR)),
+}
+"""windows: reading at 2 x 2 windows against one; wide: 2 x 3 against 2 x 2 on wide pictures; the others as their names say."""
+
+
+class Looked(Asked):
+    """The same questions with the pictures as they are: each variant's own processor cuts them."""
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        row = super().__getitem__(index)
+        image = Image.fromarray(row.pop("pixels"))
+        return row | {"seen": self.processor.see([image])}
+
+
+def collate_looked(rows: list[dict], pad: int) -> dict[str, Tensor]:
+    """Packed questions and the views of their pictures."""
+    batch = collate_asked([{name: row[name] for name in ("packed", "tasks")} for row in rows], pad)
+    return batch | {name: torch.cat([row["seen"][name] for row in rows]) for name in rows[0]["seen"]}
+
+
+def learned(run: Run, claim: Claim, variant: Variant, recipe: Recipe, folder: Path) -> Session:
+    """A variant after its training, or as it was kept by an earlier run."""
+    place = folder / variant.name.replace(" ", "-")
+    if not (place / "config.json").exists():
+        model, processor = varied(*run.model(CONNECT.name), variant)
+        shards = [(shard, None) for shard in open_shards(folder / "pictures")]
+        learn = {name: rate for name, rate in recipe.learn.items() if "_lora" not in name or model.config.vision_config.adapters}
+        train(
+            replace(recipe, learn=learn),
+            model,
+            Looked(shards, processor, 6, seed=11, tasks=TASKS),
+            partial(collate_looked, pad=processor.tokenizer.pad_token_id),
+            folder / f"{place.name}-run",
+        )
+        processor.save_pretrained(place)
+        model.save_pretrained(place)
+    return Session(MonkeyForConditionalGeneration.from_pretrained(place).eval(), MonkeyProcessor.from_pretrained(place), variant.name)
+
+
+def varied(model: Pupil, processor: MonkeyProcessor, variant: Variant) -> tuple[Pupil, MonkeyProcessor]:
+    """The model with another configuration and the weights it had; adapters start anew."""
+    settings = model.config.to_dict()
+    settings["vision_config"] = settings["vision_config"] | dict(variant.encoder)
+    torch.manual_seed(0)
+    other = Pupil(type(model.config)(**(settings | dict(variant.fields))))
+    other.load_state_dict({name: value for name, value in model.state_dict().items() if "_lora" not in name}, strict=False)
+    return other, MonkeyProcessor.from_config(other.config, processor.tokenizer)
+
+
+def readings(style: SceneStyle, count: int) -> list[Example]:
+    """What does the one word of each of `count` held-out pictures say?"""
+    found: list[Example] = []
+    for seed in range(2 * count):
+        drawing = draw_scene(seed, "test", replace(style, **ONE))
+        question = ask_shortly(drawing, np.random.default_rng([7, seed]), "read")
+        if question and len(found) < count:
+            height, width = drawing.labels.shape
+            picture = Picture(width, height, pixels=drawing.pixels)
+            found.append(Example(drawing.id, (picture,), (Turn("user", question.ask),), facts={"says": question.answer.text}))
+    return found
+
+
+def verdicts(session: Session, examples: Sequence[Example]) -> list[bool]:
+    """Whether each answer is the word."""
+    answers = session.answer(examples, max_new_tokens=12)
+    return [answer.said.text.strip().lower() == example.facts["says"] for example, answer in zip(examples, answers, strict=True)]
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="Where recipes/monkey_nano.py keeps its model.")] = Path("runs/monkey"),
+    out: Annotated[Path, typer.Option(help="Where pictures, variants and results are kept.")] = Path("runs/monkey-claims"),
+    claims: Annotated[str, typer.Option(help="Comma-separated names of claims.")] = ",".join(CLAIMS),
+    steps: Annotated[int, typer.Option(min=1, help="Updates of each variant.")] = RECIPE.steps,
+    pictures: Annotated[int, typer.Option(min=500, help="Pictures to learn from.")] = 5000,
+    questions: Annotated[int, typer.Option(min=1, help="Pictures asked about.")] = 500,
+) -> None:
+    """Train the variants of each claim, ask them, and keep what they reach as JSON."""
+    if unknown := sorted(set(claims.split(",")) - set(CLAIMS)):
+        raise typer.BadParameter(f"{', '.join(unknown)}; the claims are {', '.join(CLAIMS)}")
+    for name in claims.split(","):
+        claim, place = CLAIMS[name], out / name
+        for _ in build(place / "pictures", pictures, style=claim.style):
+            pass
+        recipe = replace(RECIPE, steps=steps)
+        sessions = {variant.name: learned(Run(folder), claim, variant, recipe, place) for variant in claim.variants}
+        found = {one: verdicts(session, readings(claim.style, questions)) for one, session in sessions.items()}
+        _report(name, found, place / "results.json", steps)
+
+
+def _report(name: str, found: Mapping[str, Sequence[bool]], file: Path, steps: int) -> None:
+    first, *others = found
+    rows = {one: (sum(right) / len(right), *interval(sum(right), len(right))) for one, right in found.items()}
+    rows |= {f"{other} over {first}": gain(found[first], found[other]) for other in others}
+    count = len(found[first])
+    kept = {one: {"value": value, "low": low, "high": high, "n": count, "steps": steps} for one, (value, low, high) in rows.items()}
+    file.write_text(json.dumps(kept, indent=1))
+    table = Table(title=f"{name}: words read exactly, n = {count}, {steps} steps", title_justify="left")
+    for column in ("variant", "read", "95 % interval"):
+        table.add_column(column)
+    for one, (value, low, high) in rows.items():
+        table.add_row(one, f"{value:.1%}", f"{low:.1%} – {high:.1%}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
