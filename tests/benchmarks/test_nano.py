@@ -60,9 +60,23 @@ def test_truth_scores_full_marks_and_nonsense_none(
 ) -> None:
     true = _run(nano, capsys, Truthful(), monkeypatch, answers=tmp_path)
     assert true.pop("unparseable") == 0 and set(true.values()) == {1.0}
-    assert set(nano._TARGETS) - {"unparseable"} <= set(true)
+    assert {"roc_box", "roc_point", "roc_mask", "rec_p50", "detect_f1_50", "absent_accuracy"} <= set(true)
     odd = _run(nano, capsys, Silent(), monkeypatch, answers=tmp_path)
     assert odd.pop("unparseable") == 1 and odd.pop("absent_accuracy") == 1 and set(odd.values()) == {0.0}
+
+
+def test_a_model_that_answers_in_words_is_asked_for_words(
+    nano: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Speaking(Truthful):
+        model = SimpleNamespace(config=SimpleNamespace(model_type="monkey"))
+
+    class Mute(Silent):
+        model = Speaking.model
+
+    true = _run(nano, capsys, Speaking(), monkeypatch, answers=tmp_path)
+    assert {"read_exact", "count_1_to_5", "present", "caption_f1"} <= set(true) and set(true.values()) == {1.0}
+    assert set(_run(nano, capsys, Mute(), monkeypatch, answers=tmp_path).values()) == {0.0}
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(

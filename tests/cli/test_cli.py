@@ -242,6 +242,18 @@ def test_a_real_model_answers_and_the_doctor_is_content(run: Run, ferret: Any, m
     assert (code, err) == (0, "") and out.count("ok ") == 2 and "torch" in out
 
 
+def test_each_family_is_asked_in_its_own_words(run: Run, echo: Echo, tmp_path: Path) -> None:
+    (tmp_path / "ape").mkdir()
+    (tmp_path / "ape" / "config.json").write_text(json.dumps({"model_type": "monkey"}))
+    assert run("caption", "a.png", "--detailed", "--model", "ape")[0] == 0
+    assert asked(echo).text == "Generate the detailed caption in English:"
+    for verb in (("locate", "a.png", "the cup"), ("detect", "a.png"), ("caption", "a.png", "--grounded")):
+        code, out, err = run(*verb, "--model", "ape")
+        assert (code, out) == (2, "") and "Monkey was not trained to be asked for" in err
+    (tmp_path / "ape" / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert run("detect", "a.png", "--model", "ape")[2] == "foveal: The model 'ape' is of the kind 'bert'; ferret, monkey are known.\n"
+
+
 def test_the_doctor_says_what_does_not_work(run: Run) -> None:
     code, out, err = run("doctor", "--model", "gpt-9")
     assert code == 1 and "There is no model 'gpt-9'" in err and "ok    image formats" in out
