@@ -60,12 +60,15 @@ def short_examples(drawing: Drawing) -> list[Example]:
 
 
 def short_figures(answered: Sequence[Example]) -> dict[str, Figure]:
-    """Shares of exact answers, by task; of captions, the agreement of the things named with those that are there (F1)."""
+    """Shares of exact answers, by task; of captions, the agreement of the things named with those that are there (F1).
+
+    `present` asks about large things that are there and about absent ones, `present_small_recall` about small things that are there alone.
+    """
     figures = {
         "read_exact": share(_agrees(example) for example in answered if example.facts["task"] == "read"),
         "count_1_to_5": share(_agrees(example) for example in answered if example.facts["task"] == "count"),
         "present": share(_agrees(example) for example in answered if example.facts["task"] == "present/large"),
-        "present_small": share(_agrees(example) for example in answered if example.facts["task"] == "present/small"),
+        "present_small_recall": share(_agrees(example) for example in answered if example.facts["task"] == "present/small"),
         "caption_f1": _captions([example for example in answered if example.facts["task"] == "caption"]),
     }
     return {name: figure for name, figure in figures.items() if figure.count}
@@ -78,8 +81,9 @@ def _agrees(example: Example) -> bool:
 
 def _captions(answered: Sequence[Example]) -> Figure:
     said, true, both = 0, 0, 0
-    forms = [form for name in vocabulary() for form in (name, plural(name))]
+    forms = {form: name for name in vocabulary() for form in (plural(name), name)}
     for example in answered:
-        named, there = (set(words_found(text, forms)) for text in (example.turns[1].said.text, example.notes[0].said.text))
+        texts = (example.turns[1].said.text, example.notes[0].said.text)
+        named, there = ({forms[form] for form in words_found(text, list(forms))} for text in texts)
         said, true, both = said + len(named), true + len(there), both + len(named & there)
     return Figure(2 * both / max(1, said + true), true, float("nan"), float("nan"))

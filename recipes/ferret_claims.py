@@ -43,8 +43,8 @@ LEAST, LIMIT = 12, 32
 
 def learned(run: Run, name: str, tiles: bool, recipe: Recipe, folder: Path) -> Session:
     """The variant `name` after its training, or as it was kept by an earlier run."""
-    place = folder / name.replace(" ", "-")
-    if not (place / "config.json").exists():
+    place = folder / f"{name.replace(' ', '-')}-{recipe.steps}"
+    if not place.exists():
         model, processor = run.model(LANGUAGE.name)
         if not tiles:
             model.config.grids = []
@@ -53,8 +53,10 @@ def learned(run: Run, name: str, tiles: bool, recipe: Recipe, folder: Path) -> S
         model.layers = torch.compile(model.layers, dynamic=True)
         pad = partial(collate_asked, pad=processor.tokenizer.pad_token_id, tiles=tiles)
         train(recipe, model, examples, pad, folder / f"{place.name}-run")
-        processor.save_pretrained(place)
-        model.save_pretrained(place)
+        part = place.with_suffix(".part")  # a folder that is there is whole
+        processor.save_pretrained(part)
+        model.save_pretrained(part)
+        part.rename(place)
     return Session(FerretForConditionalGeneration.from_pretrained(place).eval(), FerretProcessor.from_pretrained(place), name)
 
 

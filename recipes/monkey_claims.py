@@ -4,9 +4,10 @@
     python recipes/monkey_claims.py --folder runs/monkey --claims windows
 
 All variants start from the same encoder, resampler and language model, learn from the same questions about the same pictures in the same order for
-the same number of steps, and are asked about the same held-out pictures. What they reached stands in docs/log.md, with dates and commits.
+the same number of steps, and are asked about the same held-out pictures. What is measured is logged in docs/log.md; nothing is yet.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,8 +90,8 @@ def collate_looked(rows: list[dict], pad: int) -> dict[str, Tensor]:
 
 def learned(run: Run, claim: Claim, variant: Variant, recipe: Recipe, folder: Path) -> Session:
     """A variant after its training, or as it was kept by an earlier run."""
-    place = folder / variant.name.replace(" ", "-")
-    if not (place / "config.json").exists():
+    place = folder / f"{variant.name.replace(' ', '-')}-{recipe.steps}"
+    if not place.exists():
         model, processor = varied(*run.model(CONNECT.name), variant)
         shards = [(shard, None) for shard in open_shards(folder / "pictures")]
         learn = {name: rate for name, rate in recipe.learn.items() if "_lora" not in name or model.config.vision_config.adapters}
@@ -101,8 +102,10 @@ def learned(run: Run, claim: Claim, variant: Variant, recipe: Recipe, folder: Pa
             partial(collate_looked, pad=processor.tokenizer.pad_token_id),
             folder / f"{place.name}-run",
         )
-        processor.save_pretrained(place)
-        model.save_pretrained(place)
+        part = place.with_suffix(".part")  # a folder that is there is whole
+        processor.save_pretrained(part)
+        model.save_pretrained(part)
+        part.rename(place)
     return Session(MonkeyForConditionalGeneration.from_pretrained(place).eval(), MonkeyProcessor.from_pretrained(place), variant.name)
 
 
@@ -119,10 +122,12 @@ def varied(model: Pupil, processor: MonkeyProcessor, variant: Variant) -> tuple[
 def readings(style: SceneStyle, count: int) -> list[Example]:
     """What does the one word of each of `count` held-out pictures say?"""
     found: list[Example] = []
-    for seed in range(2 * count):
+    for seed in itertools.count():
+        if len(found) == count:
+            break
         drawing = draw_scene(seed, "test", replace(style, **ONE))
         question = ask_shortly(drawing, np.random.default_rng([7, seed]), "read")
-        if question and len(found) < count:
+        if question:
             height, width = drawing.labels.shape
             picture = Picture(width, height, pixels=drawing.pixels)
             found.append(Example(drawing.id, (picture,), (Turn("user", question.ask),), facts={"says": question.answer.text}))
@@ -152,7 +157,8 @@ def main(
             pass
         recipe = replace(RECIPE, steps=steps)
         sessions = {variant.name: learned(Run(folder), claim, variant, recipe, place) for variant in claim.variants}
-        found = {one: verdicts(session, readings(claim.style, questions)) for one, session in sessions.items()}
+        asked = readings(claim.style, questions)
+        found = {one: verdicts(session, asked) for one, session in sessions.items()}
         _report(name, found, place / "results.json", steps)
 
 

@@ -30,13 +30,15 @@ LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789"
 NOTHING = -1
 """Class of a patch with nothing on it."""
 _SLOTS = 3  # letters told of a patch
-_INDEX = {word: number for number, word in enumerate((*vocabulary(), *COMMON_WORDS))}
+_WRITTEN = {word: number for number, word in enumerate(COMMON_WORDS, len(vocabulary()))}
+_INDEX = _WRITTEN | {name: number for number, name in enumerate(vocabulary())}
+"""A written word that also names a drawn thing is of that name's class: both are said by one word."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
     """`pixels` uint8 [n height width 3]; of every patch of the canvas (near) and of the shrunk whole (far): what lies under it (int16),
-    whether the middle of a thing does (bool), which letters do, from the left (int8 [... 3]); `records` a line of JSON per picture."""
+    whether the middle of a thing does (bool), which letters do, the first three from the left (int8 [... 3]); `records` a line of JSON each."""
 
     pixels: np.ndarray
     near: np.ndarray
@@ -52,7 +54,7 @@ def class_of(thing: Thing) -> int:
     """The number of what lies under a thing's patches."""
     if thing.kind != "text":
         return _INDEX[thing.name]
-    return len(vocabulary()) + COMMON_WORDS.index(thing.said.lower()) if thing.said and not thing.said.isdigit() else NUMBER
+    return _INDEX[thing.said.lower()] if thing.said and not thing.said.isdigit() else NUMBER
 
 
 def targets(drawing: Drawing, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,7 +71,8 @@ def targets(drawing: Drawing, rows: int, cols: int) -> tuple[np.ndarray, np.ndar
             edges = letter_edges(thing.said, thing.font)
             for letter, middle in zip(thing.said.lower(), (edges[:-1] + edges[1:]) / 2, strict=True):
                 under = letters[row, min(cols - 1, int((x0 + middle * (x1 - x0)) * cols / width))]
-                under[min(_SLOTS - 1, int((under > 0).sum()))] = LETTERS.index(letter)
+                if (told := int((under > 0).sum())) < _SLOTS:
+                    under[told] = LETTERS.index(letter)
     index = np.array([class_of(thing) for thing in drawing.things])
     return patch_targets(replace(drawing, labels=labels), index, rows, cols)[0], middles, letters
 

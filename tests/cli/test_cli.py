@@ -254,6 +254,18 @@ def test_each_family_is_asked_in_its_own_words(run: Run, echo: Echo, tmp_path: P
     assert run("detect", "a.png", "--model", "ape")[2] == "foveal: The model 'ape' is of the kind 'bert'; ferret, monkey are known.\n"
 
 
+def test_a_folder_in_its_authors_layout_is_sent_to_convert(run: Run, echo: Echo, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    for text, said in (
+        ('{"visual": {}}', "foveal convert makes one of it"),
+        ("[]", "a JSON object is wanted"),
+        ("{bad", "config.json cannot be read"),
+    ):
+        (tmp_path / "raw" / "config.json").write_text(text)
+        code, out, err = run("detect", "a.png", "--model", "raw")
+        assert (code, out) == (2, "") and said in err
+
+
 def test_the_doctor_says_what_does_not_work(run: Run) -> None:
     code, out, err = run("doctor", "--model", "gpt-9")
     assert code == 1 and "There is no model 'gpt-9'" in err and "ok    image formats" in out

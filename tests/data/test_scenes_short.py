@@ -41,7 +41,11 @@ def test_what_is_answered_is_true(seed: int) -> None:
                 longest = max(asked, key=len, default="")
                 assert int(answer) == [*names, *labels].count(longest)
             case "present":
-                assert (answer == "Yes") == bool(question.things)
+                asked = max((word for word in WORDS if f" {word}" in ask), key=len)
+                assert answer == ("Yes" if asked in names or asked in labels else "No")
+            case "caption":
+                assert all(name in answer or plural(name) in answer for name in names if name != "text")
+                assert not any(f" {word} " in answer for word in vocabulary() if word not in names and " " not in word)
             case "read":
                 texts = sorted((thing.box_px[1] // 0.448, thing.said) for thing in drawing.things if thing.said)
                 assert answer == ", ".join(str(said).lower() for _, said in texts)

@@ -90,3 +90,14 @@ def test_lists_that_are_no_example_are_refused() -> None:
         split_elements("<img>a.png</img>")
     with pytest.raises(ValueError, match="has 2 turns"):
         example_to_elements(Example("7", turns=(Turn("user", GroundedText("a")), Turn("assistant", GroundedText("b")))))
+
+
+def test_what_is_no_element_is_refused_whatever_it_is() -> None:
+    for odd in ({"box": (1, 2, 3, 4)}, {"box": 5}, {"image": 0}, {"image": True}, {"ref": 5}):
+        with pytest.raises(ValueError, match="is no element of a list"):
+            join_elements([odd])
+
+
+def test_tags_that_never_close_cost_no_more_than_their_length() -> None:
+    text = "<ref>" * 100_000 + "<box>" + "1" * 5000 + "</box>"
+    assert split_elements(text) == [{"text": text}]

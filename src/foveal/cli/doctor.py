@@ -77,6 +77,9 @@ def _check_model(model: str, device: str | None) -> str:
     drawing = draw_scene(0, "test", SceneStyle(names=("crocodile",), things=(1, 1), text_share=0.0, small_share=0.0))
     scene = session.look(drawing.pixels)
     named = scene.describe(box_of(drawing, 0), max_new_tokens=32)
-    found = scene.locate("the crocodile", max_new_tokens=64)
+    if session.processor.verbs.location is None:
+        told = f"captions the picture {scene.caption(max_new_tokens=64).text!r}"
+    else:
+        told = f"finds it in {len(scene.locate('the crocodile', max_new_tokens=64).regions)} place(s)"
     seconds = f"opened in {opened - started:.1f} s, two answers in {time.perf_counter() - opened:.1f} s on {session.model.device}"
-    return f"{seconds}; of a drawn crocodile it says {named.text!r}, and finds it in {len(found.regions)} place(s)"
+    return f"{seconds}; of a drawn crocodile it says {named.text!r}, and {told}"

@@ -48,7 +48,9 @@ def _described(name: str) -> dict[str, Any]:
 def _views(config: dict[str, Any]) -> str:
     if canvas := config.get("canvas"):
         side = config["window"]
-        return f"stretches any image to {canvas[0]}x{canvas[1]} pixels, and sees windows of {side}x{side} of it and the whole, shrunk"
+        parts = [f"windows of {side}x{side} of it"] * config.get("windows", True) + ["the whole, shrunk"] * config.get("overview", True)
+        seen = " and ".join(parts) if config.get("windows", True) else "it at once"
+        return f"stretches any image to {canvas[0]}x{canvas[1]} pixels, and sees {seen}"
     tiles = max((columns * rows for columns, rows in config.get("grids", ())), default=0)
     side, tile_side = config.get("overview_side"), config.get("tile_side")
     return f"sees any image as {side}x{side} pixels" + (f" and, close up, as up to {tiles} tiles of {tile_side}x{tile_side}" if tiles else "")

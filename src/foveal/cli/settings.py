@@ -1,6 +1,5 @@
 """The options that several verbs share, and how a model is opened for them."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,14 +43,18 @@ def verbs_of(model: str) -> Verbs:
     """What a model is asked by the verbs, known before it is opened. ValueError for a model that is not there, or of another library."""
     place = find_model(model)
     if (file := Path(place) / "config.json").is_file():
-        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type", "")
+        from foveal.models.shards import read_json
+
+        settings = read_json(file)
     else:
         from transformers import PreTrainedConfig
 
         try:
-            kind = PreTrainedConfig.get_config_dict(place)[0].get("model_type", "")
+            settings = PreTrainedConfig.get_config_dict(place)[0]
         except OSError as error:
             raise ValueError(f"The model {model!r} cannot be opened: {str(error).strip().splitlines()[0]}") from error
-    if kind not in VERBS:
+    if "visual" in settings:
+        raise ValueError(f"The model {model!r} is in its authors' layout; foveal convert makes one of it that can be opened.")
+    if (kind := settings.get("model_type", "")) not in VERBS:
         raise ValueError(f"The model {model!r} is of the kind {kind!r}; {', '.join(VERBS)} are known.")
     return VERBS[kind]

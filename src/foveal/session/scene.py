@@ -1,6 +1,7 @@
 """An image that has been looked at, and everything that can be asked of it."""
 
 import queue
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from foveal.session.session import Session
 
 __all__ = ["Question", "Scene"]
+
+_OPEN_TAG = re.compile(r"<(?:ref|box|quad)>")
 
 Question = str | GroundedText | Sequence[str | Region | GroundedText]
 """One question: words, a grounded text, or a list of words and regions."""
@@ -161,13 +164,15 @@ class Scene:
             worker.join()
 
     def _certain(self, tokens: list[int], example: Example) -> str:
-        """The words so far that nothing said later can change: no open bracket, no half character, no blank that a place may swallow."""
+        """The words so far that nothing said later can change: no open bracket or tag, no half character, no blank that a place may swallow."""
         processor = self.session.processor
         raw = processor.tokenizer.decode(tokens, skip_special_tokens=True)
         text = processor.decode([tokens], [example])[0].text
         open_bracket = raw.rfind("[")
         if open_bracket > raw.rfind("]"):
             text = text[: text.rfind("[")]
+        if (tag := _OPEN_TAG.search(text)) is not None:  # a tag that is read as a place is no longer in the text
+            text = text[: tag.start()]
         return text.rstrip().rstrip("\ufffd").rstrip()
 
 

@@ -61,6 +61,8 @@ class QwenVisionConfig(PreTrainedConfig):
 
     def validate_between(self) -> None:
         """Windows attend to each other at most once before a block, and only before blocks there are."""
+        if odd := [row for row in self.between if len(row) != 3]:
+            raise ValueError(f"between holds {odd[0]}; a block, its channels and its heads are wanted.")
         blocks = [row[0] for row in self.between]
         if len(set(blocks)) < len(blocks) or not set(blocks) <= set(range(self.num_hidden_layers)):
             raise ValueError(f"windows were to meet before the blocks {blocks}; each once, of 0 to {self.num_hidden_layers - 1}, is wanted.")
@@ -163,7 +165,9 @@ class _Block(nn.Module):
     def forward(self, hidden: Float[Tensor, "views tokens dim"], adapter: Int[Tensor, " windows"] | None) -> Float[Tensor, "views tokens dim"]:
         hidden = hidden + self._attended(self.ln_1(hidden), adapter)
         found = _added(self._mlp(self.ln_2(hidden)), self.mlp_lora, hidden, adapter)
-        return hidden + found if self.beside is None else hidden + found + self.beside(hidden)
+        if self.beside is None or type(self.beside) is AdapterHost:  # one of PEFT's stands in its place where there is one
+            return hidden + found
+        return hidden + found + self.beside(hidden)
 
     def _attended(self, normed: Tensor, adapter: Tensor | None) -> Tensor:
         fused = _added(self.qkv(normed), self.qkv_lora, normed, adapter)

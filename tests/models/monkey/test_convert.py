@@ -227,7 +227,8 @@ def test_stored_tables_are_stale(theirs: Published, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"visual": None}, "no model that can be built"),
+        ({"visual": None}, "no object 'visual'"),
+        ({"visual": [1]}, "no object 'visual'"),
         ({"kv_channels": "wide"}, "no model that can be built"),
         ({"visual": {"width": 16}}, "it is no Monkey and no Qwen-VL"),
         ({"seq_length": 512, "hidden_size": 256}, "of another shape"),

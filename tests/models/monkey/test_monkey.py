@@ -162,6 +162,18 @@ def test_a_session_asks_a_monkey(monkey: Any) -> None:
     assert [answer.raw for answer in together] == [scene.ask_many([question], max_new_tokens=4)[0].raw for question in questions]
 
 
+def test_a_tag_that_is_open_is_not_streamed(monkey: Any) -> None:
+    scene = Session(*monkey, "tiny").look(picture())
+    ids = monkey[1].tokenizer("so <ref>a do").input_ids
+    assert scene._certain(ids, example("What?", picture())) == "so"
+
+
+@pytest.mark.parametrize(("fields", "said"), [({"window": 10}, "views of 10 pixels"), ({"kept_tokens": -1}, "-1 tokens were to be kept")])
+def test_a_configuration_that_no_image_fits_is_refused(make_monkey: Any, fields: dict[str, int], said: str) -> None:
+    with pytest.raises(Exception, match=said):
+        make_monkey(**fields)
+
+
 @torch.no_grad()
 def test_padding_on_the_left_changes_nothing_in_qwen(monkey: Any) -> None:
     tongue = monkey[0].language_model

@@ -171,7 +171,11 @@ def test_what_is_no_plain_lora_is_refused(written: tuple[QwenVisionModel, Path])
     save_file(weights, tile / "adapter_model.safetensors")
     settings = json.loads((tile / "adapter_config.json").read_text())
     (tile / "adapter_config.json").write_text(json.dumps(settings | {"peft_type": "LOHA"}))
-    with pytest.raises(ValueError, match="tile_0 is no LoRA"):
+    with pytest.raises(ValueError, match="tile_0 holds an adapter of the type 'LOHA'; LORA is wanted"):
+        import_adapters(tower, folder)
+    (tile / "adapter_config.json").write_text(json.dumps(settings))
+    (tile / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors cannot be read"):
         import_adapters(tower, folder)
 
 
@@ -182,3 +186,9 @@ def test_a_model_without_adapters_is_told_so(make_monkey: Any, tmp_path: Path) -
     model, _ = make_monkey(vision_config={**clip, "patch_size": 4, "image_size": 16, "projection_dim": 16}, connector="mlp2x_gelu")
     with pytest.raises(ValueError, match="encoder of this model is clip_vision_model"):
         plain_tower(model)
+
+
+def test_adapters_of_a_larger_model_are_not_left_beside_those_written(tmp_path: Path) -> None:
+    export_adapters(make_tower(adapters=3), tmp_path)
+    with pytest.raises(ValueError, match="holds tile_2 of another model, which has more adapters than 2"):
+        export_adapters(make_tower(adapters=2), tmp_path)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foveal.geometry import Frame, Region
@@ -13,10 +13,10 @@ from foveal.grounding.wordings.monkey import image_opening
 
 __all__ = ["elements_to_example", "example_to_elements", "join_elements", "split_elements"]
 
-_PAIR = re.compile(r"<(img|ref|box|quad)>(.*?)</\1>", re.DOTALL)
+_OPENING = re.compile(r"<(img|ref|box|quad)>")
 _CONTROL = re.compile(r"<\|(?:im_start|im_end|extra_\d{1,3})\|>")
 _LABEL = re.compile(r"\n?Picture \d+:")
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d{1,9}")
 _CORNERS = {"box": 2, "quad": 4}
 
 
@@ -35,16 +35,16 @@ def join_elements(elements: Iterable[Mapping[str, Any]]) -> str:
     text, count = "", 0
     for element in elements:
         match element:
-            case {"image": int(number), **other} if not other:
+            case {"image": int(number), **other} if not other and number > 0 and not isinstance(number, bool):
                 count += 1
                 text += image_opening("chatml", count, str(number))
             case {"text": str(words), **other} if not other:
                 text += words
-            case {**places} if places and set(places) <= {"ref", "box", "quad"}:
+            case {**places} if places and set(places) <= {"ref", "box", "quad"} and _well_formed(places):
                 text += f"<ref>{places['ref']}</ref>" if "ref" in places else ""
                 text += "".join(_spelled(kind, numbers, element) for kind in ("box", "quad") for numbers in places.get(kind, ()))
             case _:
-                raise ValueError(f"{dict(element)} is no element of a list; a picture's number, a text, or a ref, box and quad is wanted.")
+                raise ValueError(f"{element!r} is no element of a list; a picture's number, a text, or a ref and lists of box and quad is wanted.")
     return text
 
 
@@ -62,10 +62,10 @@ def split_elements(text: str) -> list[dict[str, Any]]:
         raise ValueError(f"{found[0]} stands in a list; pictures, words, ref, box and quad are what it can hold.")
     elements: list[dict[str, Any]] = []
     written = 0
-    for pair in _PAIR.finditer(text):
-        if (element := _element(pair[1], pair[2])) is not None:
-            elements += [{"text": text[written : pair.start()]}] * (written < pair.start()) + [element]
-            written = pair.end()
+    for start, end, tag, inner in _pairs(text):
+        if (element := _element(tag, inner)) is not None:
+            elements += [{"text": text[written:start]}] * (written < start) + [element]
+            written = end
     return elements + [{"text": text[written:]}] * (written < len(text))
 
 
@@ -117,11 +117,32 @@ def example_to_elements(example: Example, bins: int = 1000) -> list[dict[str, An
     return elements + [{"text": said.text[written:]}] * (written < len(said.text))
 
 
+def _well_formed(places: Mapping[str, Any]) -> bool:
+    lists = [places[kind] for kind in _CORNERS if kind in places]
+    return isinstance(places.get("ref", ""), str) and all(
+        isinstance(one, list | tuple) and all(isinstance(r, list | tuple) for r in one) for one in lists
+    )
+
+
 def _spelled(kind: str, numbers: Sequence[Any], element: Mapping[str, Any]) -> str:
     if len(numbers) != 2 * _CORNERS[kind] or not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError(f"the {kind} {numbers} of {dict(element)} is not {2 * _CORNERS[kind]} whole numbers, x and y of each corner.")
     corners = ",".join(f"({x},{y})" for x, y in zip(numbers[::2], numbers[1::2], strict=True))
     return f"<{kind}>{corners}</{kind}>"
+
+
+def _pairs(text: str) -> Iterator[tuple[int, int, str, str]]:
+    """Start, end, tag and inside of each pair of tags, none within another; in time that grows with the text alone."""
+    done, unclosed = 0, set()
+    for opening in _OPENING.finditer(text):
+        tag = opening[1]
+        if opening.start() < done or tag in unclosed:
+            continue
+        if (close := text.find(f"</{tag}>", opening.end())) < 0:
+            unclosed.add(tag)
+            continue
+        done = close + len(tag) + 3
+        yield opening.start(), done, tag, text[opening.end() : close]
 
 
 def _element(tag: str, inner: str) -> dict[str, Any] | None:

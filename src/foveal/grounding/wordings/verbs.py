@@ -38,7 +38,7 @@ class Verbs:
     def captioned(self, *, detailed: bool = False, grounded: bool = False) -> GroundedText:
         """The question for a caption. ValueError for both kinds at once, and for one that the family does not give."""
         if detailed and grounded:
-            raise ValueError("A caption was wanted both detailed and grounded; one of the two is taken.")
+            raise ValueError("A caption was wanted both detailed and grounded; one of the two is wanted.")
         return self.of("detailed_caption" if detailed else "grounded_caption" if grounded else "caption")
 
     def of(self, verb: str, *about: str) -> GroundedText:

@@ -78,14 +78,24 @@ class MonkeyConfig(PreTrainedConfig):
     def validate_windows(self) -> None:
         """The canvas holds a window, something is seen, and there is an adapter for each window where windows have their own."""
         width, height = self.canvas
+        patch = self.vision_config.patch_size
+        sides = (self.window,) if self.windows else (width, height)
+        if any(side < patch or side % patch for side in sides):
+            raise ValueError(f"views of {' x '.join(map(str, sides))} pixels were asked for; sides that patches of {patch} pixels divide are wanted.")
         if self.windows and min(width, height) < self.window:
-            raise ValueError(f"a canvas of {width} x {height} pixels has no room for a window of {self.window}.")
+            raise ValueError(f"a canvas of {width} x {height} pixels has no room for a window of {self.window}; at least one is wanted in it.")
         rows, cols = self.grid
         count = getattr(self.vision_config, "adapters", 0)
         if count and getattr(self.vision_config, "adapter_sharing", "window") == "window" and rows * cols > count:
-            raise ValueError(f"a canvas of {width} x {height} pixels has {rows * cols} windows, and there are adapters for {count}.")
+            raise ValueError(
+                f"a canvas of {width} x {height} pixels has {rows * cols} windows, and there are adapters for {count}; as many are wanted."
+            )
         if getattr(self.vision_config, "between", ()) and self.stride not in (None, self.window):
-            raise ValueError(f"windows of {self.window} pixels every {self.stride} make no one map in which they could attend to each other.")
+            raise ValueError(
+                f"windows of {self.window} pixels every {self.stride} make no one map for attention between them; {self.window} is wanted."
+            )
+        if self.kept_tokens < 0:
+            raise ValueError(f"{self.kept_tokens} tokens were to be kept of an image's windows; 0, for all of them, or more is wanted.")
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -144,7 +144,14 @@ def _fresh(name: str, shape: tuple[int, ...], seed: int, start: int = 0, stop: i
 
 def _config(source: Path, settings: Mapping[str, Any], adapters: int | None, fields: Mapping[str, Any]) -> tuple[MonkeyConfig, int]:
     """The configuration, and how many adapters the weights hold."""
-    visual = settings.get("visual") or {}
+    visual = settings.get("visual")
+    if visual is None and settings.get("model_type") == MonkeyConfig.model_type:
+        raise ValueError(f"{source} is in foveal's layout already; --to-published makes the authors' of it.")
+    if not isinstance(visual, dict):
+        raise ValueError(f"{source / 'config.json'} has no object 'visual': it is no Monkey and no Qwen-VL.")
+    counts = {name: visual[name] for name in ("width", "layers", "heads", "patch_size", "lora_repeat_num") if name in visual}
+    if odd := [name for name, value in counts.items() if not isinstance(value, int) or value < 0]:
+        raise ValueError(f"{source / 'config.json'} says {odd[0]} = {counts[odd[0]]!r}; a whole number is wanted.")
     with refusing_settings():
         held = visual.get("lora_repeat_num", 0)
         wanted = held if adapters is None else adapters

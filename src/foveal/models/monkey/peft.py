@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from foveal.models.monkey.model import MonkeyForConditionalGeneration
+from foveal.models.shards import read_json
 from foveal.vision import GroupedLora, QwenVisionConfig, QwenVisionModel
 
 __all__ = ["export_adapters", "import_adapters", "plain_tower"]
@@ -27,7 +29,8 @@ def export_adapters(model: MonkeyForConditionalGeneration | QwenVisionModel, fol
     """Write the adapters of a Monkey, or of its encoder alone, as PEFT folders: `tile_k` for window k, in float32.
 
     A learned scale has no place in PEFT's format and is multiplied into B; alpha is the rank, so that PEFT's own factor is 1. What window k
-    sees is then `peft.PeftModel.from_pretrained(plain_tower(model), folder / "tile_k")`. ValueError for a model without adapters.
+    sees is then `peft.PeftModel.from_pretrained(plain_tower(model), folder / "tile_k")`. ValueError for a model without adapters, and for a
+    folder that holds adapters for more windows.
 
     >>> from tempfile import TemporaryDirectory
     >>> config = QwenVisionConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, adapters=2)
@@ -37,6 +40,9 @@ def export_adapters(model: MonkeyForConditionalGeneration | QwenVisionModel, fol
     ['tile_0', 'tile_1']
     """
     tower = _adapted(model)
+    surplus = [path for path in Path(folder).glob("tile_*") if int(path.name[5:] if path.name[5:].isdecimal() else 0) >= tower.config.adapters]
+    if surplus:
+        raise ValueError(f"{folder} holds {surplus[0].name} of another model, which has more adapters than {tower.config.adapters}.")
     for number in range(tower.config.adapters):
         tile = Path(folder) / f"tile_{number}"
         tile.mkdir(parents=True, exist_ok=True)
@@ -149,10 +155,16 @@ def _read(tile: Path, tower: QwenVisionModel) -> dict[str, tuple[Tensor, Tensor]
     """A and B of each host, with PEFT's factor in B."""
     if missing := [name for name in (_SETTINGS, _WEIGHTS) if not (tile / name).is_file()]:
         raise ValueError(f"{tile} holds no {' and no '.join(missing)}: it is no adapter of PEFT's.")
-    settings, weights = json.loads((tile / _SETTINGS).read_text()), load_file(tile / _WEIGHTS)
+    settings = read_json(tile / _SETTINGS)
+    try:
+        weights = load_file(tile / _WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{tile / _WEIGHTS} cannot be read: {error}") from error
+    if settings.get("peft_type") != "LORA":
+        raise ValueError(f"{tile} holds an adapter of the type {settings.get('peft_type')!r}; LORA is wanted.")
     hosts = {name: lora for name, lora in _adapters(tower) if not name.endswith("beside") or any(".beside." in key for key in weights)}
     wanted = {_key(name, part) for name in hosts for part in "AB"}
-    if settings.get("peft_type") != "LORA" or wanted != set(weights):
+    if wanted != set(weights):
         odd = ", ".join(sorted(wanted ^ set(weights))[:3])
         raise ValueError(f"{tile} is no LoRA of every block's qkv and out, and of nothing or beside{f'; it differs in {odd}' * bool(odd)}.")
     return {name: _pair(tile, name, lora, weights, settings) for name, lora in hosts.items()}
