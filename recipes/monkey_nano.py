@@ -44,7 +44,7 @@ ENCODER = Recipe(
 """The encoder on the patches near things and texts, which are a quarter of a view and nearly all there is to learn."""
 WHOLE = replace(ENCODER, name="encoder-whole", learn=dict.fromkeys(ENCODER.learn, 1e-4), steps=60, batch=12)
 """The same on whole views, as they will be looked at."""
-CONNECT = Recipe(name="connect", learn={"connector": 1e-3, "words": 3e-3, "middles": 3e-3}, steps=400, batch=48, betas=(0.9, 0.98), bf16=BF16)
+CONNECT = Recipe(name="connect", learn={"connector": 1e-3, "words": 3e-4, "middles": 3e-3}, steps=400, batch=48, betas=(0.9, 0.98), bf16=BF16)
 """The resampler alone: each token near the word of what lies in its cell."""
 INSTRUCT = Recipe(
     name="instruct", learn={"connector": 3e-4, "language_model": 1e-3}, steps=1200, batch=16, betas=(0.9, 0.98), weight_decay=0.01, bf16=BF16
@@ -134,11 +134,12 @@ class Seen(Dataset):
 
 def connect(run: Run, recipe: Recipe) -> None:
     """Makes the tokenizer and the model, and trains its resampler alone."""
-    start = Session.open("ferret-v2-nano")
+    spoken = Session.open("ferret-v2-nano")
     tokenizer = new_tokenizer()
-    model = new_model(tokenizer, run.naming(WHOLE.name), start.model, start.processor.tokenizer)
-    connecting = Connecting(model, tokenizer)
-    train(run.at_length(recipe), connecting, Seen(run.features()), connecting.collate, run.folder / recipe.name)
+    model = new_model(tokenizer, run.naming(WHOLE.name), spoken.model, spoken.processor.tokenizer)
+    connecting, shown = Connecting(model, tokenizer), Seen(run.features())
+    connecting.begin(connecting.collate([shown[number] for number in range(start, start + 25)]) for start in range(0, min(2000, len(shown)), 25))
+    train(run.at_length(recipe), connecting, shown, connecting.collate, run.folder / recipe.name)
     take_words(model, connecting, tokenizer)
     model.save_pretrained(run.folder / f"{recipe.name}-model")
     MonkeyProcessor.from_config(model.config, tokenizer).save_pretrained(run.folder / f"{recipe.name}-model")

@@ -1,6 +1,6 @@
 """The small Monkey's later stages, over features kept of all views: the resampler alone, then it and the language model on questions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +149,25 @@ class Connecting(nn.Module):
         self.words = nn.Embedding(CLASSES + 1 - len(spaced), words.shape[1])
         self.words.weight.data.normal_(0, float(words.std()))
         self.middles = nn.Linear(words.shape[1], 1)
+
+    @torch.no_grad()
+    def begin(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """Turns the resampler's last matrix so that what it makes of each named thing lies as near the thing's word as a turn allows, and puts
+        every other word where its tokens then lie."""
+        proj = self.connector.proj
+        sums, counts = torch.zeros(CLASSES + 1, len(proj)), torch.zeros(CLASSES + 1)
+        for batch in batches:
+            classes = batch["classes"].flatten().long() % (CLASSES + 1)
+            sums.index_add_(0, classes, self.connector(batch["features"]).flatten(0, 1))
+            counts += torch.bincount(classes, minlength=CLASSES + 1)
+        means, seen = (sums / counts.clamp(min=1)[:, None]) - sums.sum(0) / counts.sum(), counts > 0
+        known = seen[: len(self.names)]
+        left, _, right = torch.linalg.svd(functional.normalize(means[: len(self.names)][known], dim=-1).T @ self.names[known])
+        turned = means @ (left @ right)
+        proj.copy_(proj @ (left @ right))
+        scale = self.names.norm(dim=-1).mean() / turned.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        rows = torch.where(seen[:, None], turned * scale, torch.cat([self.names, self.words.weight]))
+        self.words.weight.copy_(rows[len(self.names) :])
 
     def forward(self, features: Tensor, classes: Tensor, middles: Tensor, is_far: Tensor) -> Mapping[str, Tensor]:
         """Losses over all cells; features [views side side dim], classes and middles [views cells]."""
