@@ -4,7 +4,7 @@
     python recipes/monkey_nano.py --phases draw,encoder # only these
     python recipes/monkey_nano.py --longer 4           # four times the steps, where a GPU is at hand
 
-What it reached stands in docs/log.md, with dates and commits.
+How far it came stands in docs/log.md: it names things, and does not read yet.
 """
 
 from collections.abc import Callable, Mapping
