@@ -1,4 +1,4 @@
-"""monkey-nano, the small Monkey that ships, from ferret-v2-nano's encoder and language model to checkpoint.
+"""monkey-nano, a small Monkey, from ferret-v2-nano's encoder and language model to checkpoint.
 
     python recipes/monkey_nano.py                      # every phase in turn; one that is done is not done again, one that was stopped goes on
     python recipes/monkey_nano.py --phases draw,encoder # only these
@@ -158,7 +158,7 @@ def stage(run: Run, recipe: Recipe, before: str, frozen: bool) -> None:
 
 
 def ship(run: Run) -> None:
-    """Writes the finished model as it ships: bfloat16, with its processor and its card."""
+    """Writes the finished model as it is to ship: bfloat16, with its processor and its card."""
     model = MonkeyForConditionalGeneration.from_pretrained(run.folder / f"{ADAPT.name}-model", dtype=torch.bfloat16)
     model.save_pretrained(run.folder / "monkey-nano")
     MonkeyProcessor.from_pretrained(run.folder / f"{ADAPT.name}-model").save_pretrained(run.folder / "monkey-nano")
@@ -183,7 +183,7 @@ def main(
     longer: Annotated[float, typer.Option(min=0.001, help="Times the steps of each phase.")] = 1.0,
     pictures: Annotated[int, typer.Option(min=SHARD, help="Pictures to learn from; they come in shards of 500.")] = PICTURES,
 ) -> None:
-    """Train the small Monkey that ships, phase by phase."""
+    """Train the small Monkey, phase by phase."""
     names = phases.split(",")
     if unknown := sorted(set(names) - set(PHASES)):
         raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(PHASES)}")
