@@ -1,10 +1,10 @@
-"""monkey-nano, a small Monkey, from ferret-v2-nano's encoder and language model to checkpoint.
+"""monkey-nano, a small Monkey, from a new encoder and ferret-v2-nano's language model to checkpoint.
 
     python recipes/monkey_nano.py                      # every phase in turn; one that is done is not done again, one that was stopped goes on
-    python recipes/monkey_nano.py --phases draw,encoder # only these
+    python recipes/monkey_nano.py --phases draw,letters # only these
     python recipes/monkey_nano.py --longer 4           # four times the steps, where a GPU is at hand
 
-How far it came stands in docs/log.md: it names things, and does not read yet.
+How far it came stands in docs/log.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,40 +18,57 @@ import torch
 import typer
 from rich.progress import track
 from safetensors.torch import load_file, save_file
-from torch.utils.data import Dataset
 
 from foveal.models.monkey import MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.session import Session
 from foveal.train import Recipe, train
-from monkey_encoder import Naming, Pictures, collate, from_tiles, views_of
-from monkey_pictures import CLASSES, SHARD, build, open_shards
-from monkey_stages import Asked, Connecting, Pupil, collate_asked, feature_shard, new_model, new_tokenizer, take_words
+from monkey_encoder import Naming, Views, collate
+from monkey_pictures import PAGE_STYLE, SHARD, SIDE, Shard, Shown, build, open_shards
+from monkey_stages import (
+    Asked,
+    Connecting,
+    Pupil,
+    Seen,
+    collate_asked,
+    collate_seen,
+    keep_shard,
+    new_model,
+    new_tokenizer,
+    take_words,
+)
 from nano import BF16, WORTH_COMPILING
 from nano import Run as Training
 
-__all__ = ["ADAPT", "CONNECT", "ENCODER", "INSTRUCT", "WHOLE", "Run", "main"]
+__all__ = ["ADAPT", "CONNECT", "ENCODER", "INSTRUCT", "LETTERS", "WHOLE", "Run", "main"]
 
-PICTURES = 10_000
-ENCODER = Recipe(
-    name="encoder",
-    learn={"tower": 6e-4, "norm": 6e-4, "words": 1.5e-3, "letters": 1.5e-3, "middles": 1.5e-3},
-    steps=900,
-    batch=24,
+PICTURES, PAGES = 10_000, 2_000
+LOOKED_AT = 500
+"""Pages, and pictures, whose features are kept patch by patch, for the resampler."""
+TOLD = 2_500
+"""Pictures whose tokens are kept, for the language model."""
+LETTERS = Recipe(
+    name="letters",
+    learn={"tower": 1.5e-3, "norm": 1.5e-3} | dict.fromkeys(("words", "letters", "early", "spelling", "edges"), 3e-3),
+    steps=1200,
+    batch=16,
     weight_decay=0.02,
     betas=(0.9, 0.98),
     clip=5.0,
+    schedule="constant_with_warmup",
 )
-"""The encoder on the patches near things and texts, which are a quarter of a view and nearly all there is to learn."""
-WHOLE = replace(ENCODER, name="encoder-whole", learn=dict.fromkeys(ENCODER.learn, 1e-4), steps=60, batch=12)
-"""The same on whole views, as they will be looked at."""
-CONNECT = Recipe(name="connect", learn={"connector": 1e-3, "words": 3e-4, "middles": 3e-3}, steps=400, batch=48, betas=(0.9, 0.98), bf16=BF16)
+"""The encoder on pieces of pages, nearly only on letters. Small batches: it takes some four thousand pieces before the first letter is told."""
+ENCODER = replace(LETTERS, name="encoder", steps=4000, seed=1, schedule="cosine")
+"""The encoder on everything that may lie under a patch of a page, a picture, a whole."""
+WHOLE = replace(ENCODER, name="encoder-whole", learn=dict.fromkeys(ENCODER.learn, 2e-4), steps=80, batch=12, seed=2)
+"""The same on all patches of a view, as it will be looked at."""
+CONNECT = Recipe(name="connect", learn={"connector": 1e-3, "words": 3e-4, "middles": 3e-3}, steps=300, batch=12, betas=(0.9, 0.98), bf16=BF16)
 """The resampler alone: each token near the word of what lies in its cell."""
-INSTRUCT = Recipe(
-    name="instruct", learn={"connector": 3e-4, "language_model": 1e-3}, steps=1200, batch=16, betas=(0.9, 0.98), weight_decay=0.01, bf16=BF16
+INSTRUCT = Recipe(name="instruct", learn={"language_model": 1e-3}, steps=700, batch=16, betas=(0.9, 0.98), weight_decay=0.01, bf16=BF16)
+"""The language model on questions."""
+ADAPT = replace(
+    INSTRUCT, name="adapt", learn={"vision_tower.blocks.*_lora.*": 1e-3, "connector": 1e-4, "language_model": 3e-4}, steps=40, batch=8, seed=1
 )
-"""Resampler and language model on questions, the encoder frozen, as Monkey trains them."""
-ADAPT = replace(INSTRUCT, name="adapt", learn={"vision_tower.blocks.*_lora.*": 1e-3, "connector": 1e-4, "language_model": 3e-4}, steps=120, seed=1)
-"""The windows' adapters with them, through the encoder."""
+"""The windows' adapters and the resampler with it, through the encoder."""
 QUESTIONS = 10
 """About a picture, at most; fewer fit behind it."""
 
@@ -68,91 +85,84 @@ class Run(Training):
         naming.load_state_dict(load_file(self.folder / f"{name}.safetensors"))
         return naming
 
-    def shown(self) -> Pictures:
-        return Pictures(open_shards(self.folder / "pictures"))
+    def shown(self, kind: str = "pictures") -> Shown:
+        return Shown(open_shards(self.folder / kind))
 
-    def features(self) -> list:
-        """The shards whose features have been kept so far."""
-        kept = [(shard, self.folder / "features" / f"{number:04d}.npy") for number, shard in enumerate(open_shards(self.folder / "pictures"))]
-        return [(shard, np.load(path, mmap_mode="r")) for shard, path in kept if path.exists()]
+    def kept(self, kind: str) -> list[np.ndarray]:
+        """What has been kept of the pictures of each shard, as far as it goes."""
+        return [np.load(path, mmap_mode="r") for path in sorted((self.folder / kind).glob("[0-9]*[0-9].npy"))]
+
+    def shards(self, kind: str, count: int) -> list[Shard]:
+        """As many shards of pages or pictures as hold `count`."""
+        return open_shards(self.folder / kind)[: -(-count // SHARD)]
+
+    def look(self, kind: str, at: Callable[[torch.Tensor], torch.Tensor], shards: list[Shard]) -> None:
+        """Keeps what `at` makes of the views of some pictures: later phases read that instead of looking again."""
+        (self.folder / kind).mkdir(exist_ok=True)
+        for number, shard in enumerate(track(shards, description=kind)):
+            if not (path := self.folder / kind / f"{number:04d}.npy").exists():
+                keep_shard(at, shard, path)
 
 
 def draw(run: Run) -> None:
-    """Draws the pictures that everything learns from."""
-    for _ in track(build(run.folder / "pictures", run.pictures), total=-(-run.pictures // SHARD), description="drawing"):
-        pass
+    """Draws the pages and the pictures that everything learns from."""
+    pages = build(run.folder / "pages", min(PAGES, run.pictures), style=PAGE_STYLE)
+    pictures = build(run.folder / "pictures", run.pictures)
+    for shards, count in ((pages, min(PAGES, run.pictures)), (pictures, run.pictures)):
+        for _ in track(shards, total=-(-count // SHARD), description="drawing"):
+            pass
 
 
-@torch.no_grad()
-def begin(run: Run) -> Naming:
-    """ferret-v2-nano's encoder of tiles in Monkey's layout; everything that has a name starts where that encoder sees it."""
-    shown = run.shown()
-    views = torch.cat(views_of(np.stack([shown[number]["pixels"] for number in range(8)])))
-    naming = from_tiles(Session.open("ferret-v2-nano").model.local_tower.backbone, views)
-    sums, counts = torch.zeros(CLASSES + 1, naming.words.embedding_dim), torch.zeros(CLASSES + 1)
-    for start in range(0, min(600, len(shown)), 20):
-        batch = collate([shown[number] for number in range(start, start + 20)], 48)
-        classes = batch["classes"].gather(1, batch["kept"]).flatten().long() % (CLASSES + 1)
-        sums.index_add_(0, classes, naming.features(batch["views"], batch["kept"]).flatten(0, 1))
-        counts += torch.bincount(classes, minlength=CLASSES + 1)
-    naming.words.weight.copy_(torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), naming.words.weight))
-    return naming
-
-
-def pretrain(run: Run, recipe: Recipe, before: str | None, patches: int) -> None:
-    """Trains the encoder to say what lies under a patch."""
+def pretrain(run: Run, recipe: Recipe, before: str | None, patches: int, shares: tuple[float, float, float], wholes: float = 1.0) -> None:
+    """Trains the encoder to say what lies under `patches` patches of a view."""
     torch.manual_seed(recipe.seed)
-    naming = run.naming(before) if before else begin(run)
-    train(run.at_length(recipe), naming, run.shown(), partial(collate, patches=patches), run.folder / recipe.name)
+    views = Views(run.shown("pages"), run.shown(), patches, shares, recipe.seed)
+    naming = run.naming(before) if before else Naming()
+    if before is None:
+        first = collate([views[index] for index in range(64)])
+        naming.begin(first["views"], first["kept"])
+    naming.wholes = wholes
+    train(run.at_length(recipe), naming, views, collate, run.folder / recipe.name)
     save_file({name: value.contiguous() for name, value in naming.state_dict().items()}, run.folder / f"{recipe.name}.safetensors")
 
 
-def look(run: Run) -> None:
-    """Keeps what the plain encoder sees of all pictures: the stages in which it is frozen read that instead of looking again."""
-    (run.folder / "features").mkdir(exist_ok=True)
-    naming = run.naming(WHOLE.name).eval()
-    for number, shard in enumerate(track(open_shards(run.folder / "pictures"), description="looking")):
-        if not (path := run.folder / "features" / f"{number:04d}.npy").exists():
-            feature_shard(naming, shard, path)
+def see(run: Run) -> None:
+    """Keeps what the plain encoder sees of some pages and pictures."""
+    run.look("features", run.naming(WHOLE.name).eval().tower, looked_at(run))
 
 
-class Seen(Dataset):
-    """The kept features of each picture, with what lies in each cell of the resampler's grid."""
-
-    def __init__(self, shards: list) -> None:
-        self.features = [features for _, features in shards]
-        self.pictures = Pictures([shard for shard, _ in shards])
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        number = int(np.searchsorted(self.pictures.ends, index, "right"))
-        features = self.features[number][index - (int(self.pictures.ends[number - 1]) if number else 0)]
-        return self.pictures[index] | {"features": features}
+def looked_at(run: Run) -> list[Shard]:
+    return [*run.shards("pages", LOOKED_AT), *run.shards("pictures", LOOKED_AT)]
 
 
 def connect(run: Run, recipe: Recipe) -> None:
-    """Makes the tokenizer and the model, and trains its resampler alone."""
+    """Makes the tokenizer and the model, trains its resampler alone."""
     spoken = Session.open("ferret-v2-nano")
     tokenizer = new_tokenizer()
     model = new_model(tokenizer, run.naming(WHOLE.name), spoken.model, spoken.processor.tokenizer)
-    connecting, shown = Connecting(model, tokenizer), Seen(run.features())
-    connecting.begin(connecting.collate([shown[number] for number in range(start, start + 25)]) for start in range(0, min(2000, len(shown)), 25))
-    train(run.at_length(recipe), connecting, shown, connecting.collate, run.folder / recipe.name)
+    connecting, seen = Connecting(model, tokenizer), Seen(Shown(looked_at(run)), run.kept("features"))
+    connecting.begin(collate_seen([seen[number] for number in range(start, start + 10)]) for start in range(0, len(seen) - 9, 10))
+    train(run.at_length(recipe), connecting, seen, collate_seen, run.folder / recipe.name)
     take_words(model, connecting, tokenizer)
     model.save_pretrained(run.folder / f"{recipe.name}-model")
     MonkeyProcessor.from_config(model.config, tokenizer).save_pretrained(run.folder / f"{recipe.name}-model")
 
 
+def tell(run: Run) -> None:
+    """Keeps the tokens that encoder and resampler make of many more pictures."""
+    model, _ = run.model(CONNECT.name)
+    run.look("tokens", lambda views: model.connector(model.vision_tower(views)), run.shards("pictures", TOLD))
+
+
 def stage(run: Run, recipe: Recipe, before: str, frozen: bool) -> None:
-    """Trains on questions: over kept features where the encoder is `frozen`, through it where its adapters learn."""
+    """Trains on questions: over kept tokens where the encoder is `frozen`, through it where its adapters learn."""
     model, processor = run.model(before)
-    shards = run.features() if frozen else [(shard, None) for shard in open_shards(run.folder / "pictures")]
+    shards = open_shards(run.folder / "pictures")
+    told = list(zip(shards, run.kept("tokens"), strict=False)) if frozen else [(shard, None) for shard in shards]
     if recipe.steps * run.longer > WORTH_COMPILING:
         model.layers = torch.compile(model.layers, dynamic=True)
     pad = partial(collate_asked, pad=processor.tokenizer.pad_token_id)
-    train(run.at_length(recipe), model, Asked(shards, processor, QUESTIONS, recipe.seed), pad, run.folder / recipe.name)
+    train(run.at_length(recipe), model, Asked(told, processor, QUESTIONS, recipe.seed), pad, run.folder / recipe.name)
     model.save_pretrained(run.folder / f"{recipe.name}-model")
     processor.save_pretrained(run.folder / f"{recipe.name}-model")
 
@@ -167,10 +177,12 @@ def ship(run: Run) -> None:
 
 PHASES: Mapping[str, Callable[[Run], None]] = {
     "draw": draw,
-    "encoder": partial(pretrain, recipe=ENCODER, before=None, patches=48),
-    "encoder-whole": partial(pretrain, recipe=WHOLE, before=ENCODER.name, patches=196),
-    "features": look,
+    "letters": partial(pretrain, recipe=LETTERS, before=None, patches=96, shares=(1.0, 0.0, 0.0), wholes=0.1),
+    "encoder": partial(pretrain, recipe=ENCODER, before=LETTERS.name, patches=112, shares=(0.5, 0.2, 0.3)),
+    "encoder-whole": partial(pretrain, recipe=WHOLE, before=ENCODER.name, patches=SIDE * SIDE, shares=(0.1, 0.55, 0.35)),
+    "features": see,
     "connect": partial(connect, recipe=CONNECT),
+    "tokens": tell,
     "instruct": partial(stage, recipe=INSTRUCT, before=CONNECT.name, frozen=True),
     "adapt": partial(stage, recipe=ADAPT, before=INSTRUCT.name, frozen=False),
     "ship": ship,

@@ -1,6 +1,6 @@
-"""The small Monkey's later stages, over features kept of all views: the resampler alone, then it and the language model on questions."""
+"""The small Monkey's later stages: the resampler alone over kept features, then the language model on questions over kept tokens."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,27 @@ from foveal.models.ferret import FerretForConditionalGeneration
 from foveal.models.losses import IGNORED
 from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.vision import QwenVisionConfig
-from monkey_encoder import ENCODER, SIDE, Naming, named_loss, views_of
-from monkey_pictures import CLASSES, WINDOW, Shard
+from monkey_encoder import ENCODER, Naming, named_loss, views_of
+from monkey_pictures import CLASSES, SIDE, UNKNOWN, WINDOW, Shard, Shown, cells_of
 from nano_pictures import drawing_of
 from nano_pupil import through_layers
 from nano_words import build_tokenizer, name_piece, pieces_of, questioned
 
-__all__ = ["Asked", "Connecting", "Pupil", "collate_asked", "configuration", "feature_shard", "new_model", "new_tokenizer", "take_words"]
+__all__ = [
+    "Asked",
+    "Connecting",
+    "Pupil",
+    "Seen",
+    "collate_asked",
+    "collate_seen",
+    "configuration",
+    "keep_shard",
+    "new_model",
+    "new_tokenizer",
+    "take_words",
+]
 
-QUERIES = SIDE // 2
+QUERIES = SIDE // 4
 NEARNESS, CALM = 8.0, 0.1
 """How sharply a query first looks at its own place, and how little what lies there first moves its look."""
 TOKENS = 200
@@ -66,7 +78,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast, text: LlamaConfig, **field
 
 
 class Pupil(MonkeyForConditionalGeneration):
-    """The model with another forward: the loss of packed questions, over features kept of the views or over the views themselves."""
+    """The model with another forward: the loss of packed questions, over tokens kept of the views or over the views themselves."""
 
     def forward(
         self,
@@ -75,14 +87,11 @@ class Pupil(MonkeyForConditionalGeneration):
         attention_mask: Tensor,
         position_ids: Tensor,
         tasks: Tensor,
-        features: Tensor | None = None,
+        tokens: Tensor | None = None,
         **images: Tensor,
     ) -> dict[str, Tensor]:
-        """Loss of a batch; `features` [images views side side dim] are what the plain encoder sees."""
-        if features is None:
-            sight = self._sight(**images)
-        else:
-            sight = Sight(tuple(self.connector(features.flatten(0, 1)).unflatten(0, features.shape[:2]).flatten(1, 2)), ())
+        """Loss of a batch; `tokens` [images views queries dim] are kept of what the resampler made of the views."""
+        sight = self._sight(**images) if tokens is None else Sight(tuple(tokens.flatten(1, 2)), ())
         hidden = self.layers(self.embed(input_ids, sight=sight)[0], attention_mask, position_ids)
         learnt = labels[:, 1:] != IGNORED
         targets = labels[:, 1:][learnt]
@@ -157,8 +166,9 @@ class Connecting(nn.Module):
         proj = self.connector.proj
         sums, counts = torch.zeros(CLASSES + 1, len(proj)), torch.zeros(CLASSES + 1)
         for batch in batches:
-            classes = batch["classes"].flatten().long() % (CLASSES + 1)
-            sums.index_add_(0, classes, self.connector(batch["features"]).flatten(0, 1))
+            known = batch["classes"] != UNKNOWN
+            classes = batch["classes"][known].long() % (CLASSES + 1)
+            sums.index_add_(0, classes, self.connector(batch["features"])[known])
             counts += torch.bincount(classes, minlength=CLASSES + 1)
         means, seen = (sums / counts.clamp(min=1)[:, None]) - sums.sum(0) / counts.sum(), counts > 0
         known = seen[: len(self.names)]
@@ -177,23 +187,33 @@ class Connecting(nn.Module):
         loss = loss + functional.binary_cross_entropy_with_logits(counted, middles.float())
         near, written = ~is_far[:, None].expand_as(classes), classes >= len(self.names)
         found = {name: right[which].mean() for name, which in (("things", (classes >= 0) & ~written & near), ("texts", written & near))}
-        return {"loss": loss} | found | {"things_far": right[(classes >= 0) & ~written & ~near].mean()}
-
-    def collate(self, rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-        """Pictures with their features as views, and what lies in each cell: a text before a thing, a thing before nothing."""
-        columns = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0] if name != "pixels"}
-        windows = columns["near"].shape[1] // SIDE * (columns["near"].shape[2] // SIDE)
-        features, far = columns["features"].float(), columns["far"]
-        classes = torch.cat([cells(columns["near"]).unflatten(0, (len(far), windows)), cells(far)[:, None]], 1).flatten(0, 1)
-        middles = torch.cat([cells(columns["near_middles"]).unflatten(0, (len(far), windows)), cells(columns["far_middles"])[:, None]], 1)
-        is_far = torch.arange(windows + 1).eq(windows).repeat(len(far))
-        return {"features": features.flatten(0, 1), "classes": classes, "middles": middles.flatten(0, 1) > 0, "is_far": is_far}
+        counted_right = (counted[middles] > 0).float().mean()
+        return {"loss": loss} | found | {"things_far": right[(classes >= 0) & ~written & ~near].mean(), "middles": counted_right}
 
 
-def cells(maps: Tensor) -> Tensor:
-    """The highest class of each query's patches, window by window: canvases [n rows cols] -> [n·windows queries]."""
-    pooled = functional.max_pool2d(maps[:, None].float(), SIDE // QUERIES)[:, 0]
-    return pooled.unfold(1, QUERIES, QUERIES).unfold(2, QUERIES, QUERIES).flatten(0, 2).flatten(1)
+class Seen(Dataset):
+    """The kept features of each picture, view by view, with what lies in each cell of the resampler's grid."""
+
+    def __init__(self, shown: Shown, features: Sequence[np.ndarray]) -> None:
+        self.shown, self.features = shown, features
+
+    def __len__(self) -> int:
+        return sum(map(len, self.features))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        shard, place = self.shown.place(index)
+        _, drawing = self.shown[index]
+        height, width = drawing.labels.shape
+        corners = [(left, top, left + WINDOW, top + WINDOW) for top in range(0, height, WINDOW) for left in range(0, width, WINDOW)]
+        found = [cells_of(drawing, part, QUERIES) for part in corners] + [cells_of(drawing, (0, 0, width, height), QUERIES, legible=False)]
+        classes, middles = (torch.from_numpy(np.stack(kind)).flatten(1) for kind in zip(*found, strict=True))
+        features = torch.from_numpy(np.asarray(self.features[shard][place])).float()
+        return {"features": features, "classes": classes, "middles": middles, "is_far": torch.arange(len(found)) == len(corners)}
+
+
+def collate_seen(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """All views of some pictures."""
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
 @torch.no_grad()
@@ -207,12 +227,12 @@ def take_words(model: Pupil, connecting: Connecting, tokenizer: PreTrainedTokeni
 
 
 @torch.no_grad()
-def feature_shard(naming: Naming, shard: Shard, path: Path) -> None:
-    """Writes what the plain encoder sees of each picture, windows then the whole, as float16 [pictures views side side dim]."""
+def keep_shard(look: Callable[[Tensor], Tensor], shard: Shard, path: Path) -> None:
+    """Writes what `look` makes of the views of each picture, windows then the whole, as float16 [pictures views ...]."""
     done = []
-    for start in range(0, len(shard.records), 25):
-        windows, wholes = views_of(np.asarray(shard.pixels[start : start + 25]))
-        parts = [naming.tower(views) for views in (windows, wholes)]
+    for start in range(0, len(shard.records), 20):
+        windows, wholes = views_of(np.asarray(shard.pixels[start : start + 20]))
+        parts = [look(views) for views in (windows, wholes)]
         done.append(torch.cat([parts[0].unflatten(0, (len(wholes), -1)), parts[1][:, None]], 1).half().numpy())
     partial_path = path.with_suffix(".part.npy")
     np.save(partial_path, np.concatenate(done))
@@ -220,7 +240,7 @@ def feature_shard(naming: Naming, shard: Shard, path: Path) -> None:
 
 
 class Asked(Dataset):
-    """Packed questions about the drawn pictures, with the features kept of them, or with their pixels where none are (None).
+    """Packed questions about the drawn pictures, with the tokens kept of them, or with their pixels where none are (None).
 
     An index is a visit: the same picture is asked anew each time.
     """
@@ -243,11 +263,11 @@ class Asked(Dataset):
         rng = np.random.default_rng([self.seed, index])
         picture = index % int(self.ends[-1])
         number = int(np.searchsorted(self.ends, picture, "right"))
-        (shard, features), place = self.shards[number], picture - (int(self.ends[number - 1]) if number else 0)
+        (shard, tokens), place = self.shards[number], picture - (int(self.ends[number - 1]) if number else 0)
         row: dict[str, object] = dict(zip(("packed", "tasks"), self.packed(drawing_of(shard.records[place]), rng), strict=True))
-        if features is None:
+        if tokens is None:
             return row | {"pixels": np.asarray(shard.pixels[place])}
-        return row | {"features": torch.from_numpy(features[place].astype(np.float32))}
+        return row | {"tokens": torch.from_numpy(tokens[place].astype(np.float32))}
 
     def packed(self, drawing: Drawing, rng: np.random.Generator) -> tuple[Packed, Tensor]:
         """As many questions as there is room for behind the tokens of one image, and the number of its task on every token."""
@@ -267,11 +287,11 @@ class Asked(Dataset):
 
 
 def collate_asked(rows: list[dict], pad: int) -> dict[str, Tensor]:
-    """Packed questions with what there is of their pictures: features, or the views of the released canvas."""
+    """Packed questions with what there is of their pictures: tokens, or the views of the released canvas."""
     batch = stack_packed([row["packed"] for row in rows], pad)
     batch["tasks"] = nn.utils.rnn.pad_sequence([row["tasks"] for row in rows], batch_first=True)
-    if "features" in rows[0]:
-        batch["features"] = torch.stack([row["features"] for row in rows])
+    if "tokens" in rows[0]:
+        batch["tokens"] = torch.stack([row["tokens"] for row in rows])
     if "pixels" in rows[0]:
         windows, wholes = views_of(np.stack([row["pixels"] for row in rows]))
         grids = torch.tensor([[side // WINDOW for side in rows[0]["pixels"].shape[:2]]] * len(rows))

@@ -1,0 +1,50 @@
+"""The models that ship do what their cards say: a handful of scenes that nothing was trained on, and far less than is measured on a thousand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene
+from foveal.data.sources.scenes.questions import Question, ask_about
+from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
+from foveal.grounding import Example, Picture, Turn
+from foveal.session import Session
+from foveal.zoo import list_models
+
+SCENES = 16
+ONE_WORD = replace(SHORT_STYLE, texts=(1, 1), number_share=0.0)
+pytestmark = pytest.mark.slow
+
+
+def shipped(name: str) -> Session:
+    if name not in list_models():
+        pytest.skip(f"{name} is not in this checkout")
+    return Session.open(name)
+
+
+def right(session: Session, asked: Sequence[tuple[Drawing, Question | None]]) -> float:
+    """The share of questions answered word for word."""
+    questions = [(drawing, question) for drawing, question in asked if question]
+    examples = [
+        Example(drawing.id, (Picture(drawing.pixels.shape[1], drawing.pixels.shape[0], pixels=drawing.pixels),), (Turn("user", question.ask),))
+        for drawing, question in questions
+    ]
+    said = [answer.said.text for answer in session.answer(examples)]
+    return sum(text.strip() == question.answer.text for text, (_, question) in zip(said, questions, strict=True)) / len(questions)
+
+
+def test_ferret_v2_nano_tells_two_names_apart_at_a_box() -> None:
+    session, style = shipped("ferret-v2-nano"), SceneStyle(sides=((224, 448, 1.0),), small_share=0.0, text_share=0.0)
+    drawings = [draw_scene(seed, "test", style) for seed in range(7_000_000, 7_000_000 + SCENES)]
+    asked = [(drawing, ask_about(drawing, np.random.default_rng(1), "choice_box")) for drawing in drawings]
+    assert right(session, asked) >= 0.8
+
+
+@pytest.mark.parametrize(("task", "least"), [("read", 0.3), ("present", 0.75)])
+def test_monkey_nano_reads_and_knows_what_is_there(task: str, least: float) -> None:
+    session = shipped("monkey-nano")
+    drawings = [draw_scene(seed, "test", ONE_WORD) for seed in range(7_000_000, 7_000_000 + SCENES)]
+    asked = [(drawing, ask_shortly(drawing, np.random.default_rng(1), task)) for drawing in drawings]
+    assert right(session, asked) >= least
