@@ -31,6 +31,7 @@ __all__ = [
     "Connecting",
     "Pupil",
     "Seen",
+    "cells_of_views",
     "collate_asked",
     "collate_seen",
     "configuration",
@@ -202,13 +203,18 @@ class Seen(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         shard, place = self.shown.place(index)
-        _, drawing = self.shown[index]
-        height, width = drawing.labels.shape
-        corners = [(left, top, left + WINDOW, top + WINDOW) for top in range(0, height, WINDOW) for left in range(0, width, WINDOW)]
-        found = [cells_of(drawing, part, QUERIES) for part in corners] + [cells_of(drawing, (0, 0, width, height), QUERIES, legible=False)]
-        classes, middles = (torch.from_numpy(np.stack(kind)).flatten(1) for kind in zip(*found, strict=True))
+        classes, middles = (torch.from_numpy(kind).flatten(1) for kind in cells_of_views(self.shown[index][1]))
         features = torch.from_numpy(np.asarray(self.features[shard][place])).float()
-        return {"features": features, "classes": classes, "middles": middles, "is_far": torch.arange(len(found)) == len(corners)}
+        return {"features": features, "classes": classes, "middles": middles, "is_far": torch.arange(len(classes)) == len(classes) - 1}
+
+
+def cells_of_views(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:
+    """What lies in each cell of the resampler's grid, and where middles do, in the windows of a picture and in the whole [views cells cells]."""
+    height, width = drawing.labels.shape
+    corners = [(left, top, left + WINDOW, top + WINDOW) for top in range(0, height, WINDOW) for left in range(0, width, WINDOW)]
+    found = [cells_of(drawing, part, QUERIES) for part in corners] + [cells_of(drawing, (0, 0, width, height), QUERIES, legible=False)]
+    classes, middles = (np.stack(kind) for kind in zip(*found, strict=True))
+    return classes, middles
 
 
 def collate_seen(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -261,13 +267,18 @@ class Asked(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, object]:
         rng = np.random.default_rng([self.seed, index])
-        picture = index % int(self.ends[-1])
-        number = int(np.searchsorted(self.ends, picture, "right"))
-        (shard, tokens), place = self.shards[number], picture - (int(self.ends[number - 1]) if number else 0)
+        number, place = self.place(index)
+        shard, tokens = self.shards[number]
         row: dict[str, object] = dict(zip(("packed", "tasks"), self.packed(drawing_of(shard.records[place]), rng), strict=True))
         if tokens is None:
             return row | {"pixels": np.asarray(shard.pixels[place])}
         return row | {"tokens": torch.from_numpy(tokens[place].astype(np.float32))}
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The shard and the place in it of the picture that a visit is to."""
+        picture = index % int(self.ends[-1])
+        number = int(np.searchsorted(self.ends, picture, "right"))
+        return number, picture - (int(self.ends[number - 1]) if number else 0)
 
     def packed(self, drawing: Drawing, rng: np.random.Generator) -> tuple[Packed, Tensor]:
         """As many questions as there is room for behind the tokens of one image, and the number of its task on every token."""
