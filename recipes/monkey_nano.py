@@ -4,7 +4,7 @@
     python recipes/monkey_nano.py --phases draw,letters # only these
     python recipes/monkey_nano.py --longer 4           # four times the steps, where a GPU is at hand
 
-How far it came stands in docs/log.md.
+How far it came, and how long each phase takes, stands in docs/log.md.
 """
 
 from collections.abc import Callable, Mapping
