@@ -5,6 +5,7 @@ words, which positions begin an answer to "What is written?", and what word a to
 """
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,11 +14,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from foveal.data.sources.scenes import vocabulary
 from foveal.data.sources.scenes.short import SHORT_TASKS
-from foveal.data.sources.scenes.stamps import COMMON_WORDS
 from foveal.models.losses import IGNORED
-from monkey_stages import Asked, Pupil, cells_of_views, collate_asked
-from nano_pictures import drawing_of
-from nano_words import name_piece
+from monkey_pictures import CLASSES
+from monkey_stages import Asked, Pupil, cells_of_views, collate_asked, pieces_of_classes
 
 __all__ = ["Written", "add_reader", "collate_written"]
 
@@ -32,12 +31,16 @@ class Written(Asked):
     """Questions with the row, in the embedding table, of the word that each image token is of; 0 where it is of none."""
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        row = super().__getitem__(index)
-        shard, place = self.place(index)
-        classes, _ = cells_of_views(drawing_of(self.shards[shard][0].records[place]))
-        tokenizer = self.processor.tokenizer
-        rows = [0] * len(vocabulary()) + [tokenizer.convert_tokens_to_ids(name_piece(word, spaced=False)) for word in COMMON_WORDS] + [0]
-        return row | {"written": torch.tensor(rows)[torch.from_numpy(classes.reshape(-1)).long().clamp(min=0)]}
+        classes, _ = cells_of_views(self.shown[index % len(self.shown)][1])
+        return super().__getitem__(index) | {"written": self.rows[torch.from_numpy(classes.reshape(-1)).long().clamp(min=0)]}
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The row of each class: 0 for things and numbers."""
+        rows = torch.zeros(CLASSES, dtype=torch.long)
+        for number, piece in pieces_of_classes(self.processor.tokenizer):
+            rows[number] = piece if number >= len(vocabulary()) else 0
+        return rows
 
 
 def collate_written(rows: list[dict], pad: int) -> dict[str, Tensor]:
@@ -49,7 +52,7 @@ def collate_written(rows: list[dict], pad: int) -> dict[str, Tensor]:
 def add_reader(model: Pupil, batches: Iterable[dict[str, Tensor]]) -> Pupil:
     """The model with one layer more, found from `batches` of packed questions with the tokens kept of their images and the class row of the word in
     each (`written`, rows of the embedding table, 0 where there is none)."""
-    states, rows, is_word, begins, reads = [], [], [], [], []
+    states, rows, begins, reads = [], [], [], []
     table = model.get_input_embeddings().weight
     for batch in batches:
         written = batch.pop("written")
@@ -93,6 +96,7 @@ def _fitted(given: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
 def _with_layer(model: Pupil, words: Tensor, asks: Tensor, copies: Tensor) -> Pupil:
     config = model.config
     text = config.text_config.to_dict() | {"num_hidden_layers": config.text_config.num_hidden_layers + 1}
+    torch.manual_seed(0)
     made = Pupil(type(config)(**(config.to_dict() | {"text_config": text})))
     made.load_state_dict(model.state_dict(), strict=False)
     layer = made.language_model.model.layers[-1]

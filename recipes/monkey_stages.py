@@ -22,7 +22,6 @@ from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, M
 from foveal.vision import QwenVisionConfig
 from monkey_encoder import ENCODER, Naming, named_loss, views_of
 from monkey_pictures import CLASSES, SIDE, UNKNOWN, WINDOW, Shard, Shown, cells_of
-from nano_pictures import drawing_of
 from nano_pupil import through_layers
 from nano_words import build_tokenizer, name_piece, pieces_of, questioned
 
@@ -38,6 +37,7 @@ __all__ = [
     "keep_shard",
     "new_model",
     "new_tokenizer",
+    "pieces_of_classes",
     "take_words",
 ]
 
@@ -259,26 +259,19 @@ class Asked(Dataset):
         seed: int = 0,
         tasks: Mapping[str, float] = SHORT_TASKS,
     ) -> None:
-        self.shards, self.processor, self.count, self.seed, self.tasks = shards, processor, count, seed, tasks
-        self.ends = np.cumsum([len(shard.records) for shard, _ in shards])
+        self.shown, self.tokens = Shown([shard for shard, _ in shards]), [tokens for _, tokens in shards]
+        self.processor, self.count, self.seed, self.tasks = processor, count, seed, tasks
 
     def __len__(self) -> int:
-        return int(self.ends[-1]) * 100
+        return len(self.shown) * 100
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        rng = np.random.default_rng([self.seed, index])
-        number, place = self.place(index)
-        shard, tokens = self.shards[number]
-        row: dict[str, object] = dict(zip(("packed", "tasks"), self.packed(drawing_of(shard.records[place]), rng), strict=True))
-        if tokens is None:
-            return row | {"pixels": np.asarray(shard.pixels[place])}
+        pixels, drawing = self.shown[index % len(self.shown)]
+        row: dict[str, object] = dict(zip(("packed", "tasks"), self.packed(drawing, np.random.default_rng([self.seed, index])), strict=True))
+        shard, place = self.shown.place(index % len(self.shown))
+        if (tokens := self.tokens[shard]) is None:
+            return row | {"pixels": pixels}
         return row | {"tokens": torch.from_numpy(tokens[place].astype(np.float32))}
-
-    def place(self, index: int) -> tuple[int, int]:
-        """The shard and the place in it of the picture that a visit is to."""
-        picture = index % int(self.ends[-1])
-        number = int(np.searchsorted(self.ends, picture, "right"))
-        return number, picture - (int(self.ends[number - 1]) if number else 0)
 
     def packed(self, drawing: Drawing, rng: np.random.Generator) -> tuple[Packed, Tensor]:
         """As many questions as there is room for behind the tokens of one image, and the number of its task on every token."""

@@ -221,7 +221,9 @@ def test_stored_tables_are_stale(theirs: Published, tmp_path: Path) -> None:
     stale |= {f"transformer.h.{layer}.attn.masked_bias": torch.tensor(-1e4) for layer in range(2)}
     stale |= {f"transformer.h.{layer}.attn.rotary_emb.inv_freq": torch.ones(16) for layer in range(2)}
     convert(theirs.write(tmp_path / "source", theirs.weights | stale), tmp_path / "out")
-    opened(tmp_path / "out")
+    convert(theirs.write(tmp_path / "without", theirs.weights), tmp_path / "same")
+    kept, wanted = (opened(tmp_path / name).state_dict() for name in ("out", "same"))
+    assert list(kept) == list(wanted) and all(torch.equal(kept[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize(
