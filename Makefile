@@ -6,7 +6,7 @@ JOBS ?= 2
 PICTURE := examples/pictures/harbour.png
 
 # What the answers are worth is measured by benchmarks/nano.py; the rest measure what they cost.
-SPEED := $(filter-out benchmarks/nano% benchmarks/plain%,$(wildcard benchmarks/*.py))
+SPEED := $(filter-out benchmarks/nano% benchmarks/plain% benchmarks/ways.py,$(wildcard benchmarks/*.py))
 
 # One thread per worker: two workers with a thread pool each are slower than two without.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)

@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from foveal.models import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyPr
 from foveal.models.monkey.tokens import ranks_tokenizer
 from foveal.session import Session
 from plain_monkey import plain_resampled, plain_views
+from ways import print_ways, seconds
 
 __all__ = ["main", "measure"]
 
@@ -40,7 +40,7 @@ def measure(kind: str, precision: str, repeats: int, keep: Path | None = None) -
     with torch.inference_mode():
         run(windows[:0], wholes)
         found: list[torch.Tensor] = []
-        spent = [_seconds(lambda: found.append(run(windows, wholes))) for _ in range(repeats)]
+        spent = [seconds(lambda: found.append(run(windows, wholes))) for _ in range(repeats)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if keep:
         torch.save(found[-1].float(), keep)
@@ -104,37 +104,27 @@ def _print_positions(runs: int) -> None:
         table._kept.clear()
         connector(maps)
 
-    ways: dict[str, tuple[int, Callable[[], object]]] = {
+    ways: dict[str, tuple[float, Callable[[], object]]] = {
         "plain, positions resized at every call": (1, lambda: plain_resampled(connector, maps.flatten(1, 2))),
         "foveal, positions resized at every call": (1, recomputed),
         "foveal, positions kept": (1, lambda: connector(maps)),
     }
     with torch.inference_mode():
         connector(maps)
-    _print_ways("the resampler over one view, float32", ways, runs)
+    print_ways("the resampler over one view, float32", ways, runs)
 
 
 def _print_questions(runs: int) -> None:
     """Ten questions of one image, from its pixels each time (two of them are asked, for all cost the same), and of a scene."""
     session, image = _session(), Image.effect_noise((1200, 800), 80).convert("RGB")
     asked = {"max_new_tokens": 8}
-    ways: dict[str, tuple[int, Callable[[], object]]] = {
+    ways: dict[str, tuple[float, Callable[[], object]]] = {
         "each from its pixels": (5, lambda: [session.look(image).ask(question, **asked) for question in QUESTIONS[:2]]),
         "one scene, one by one": (1, lambda: [scene.ask(question, **asked) for scene in [session.look(image)] for question in QUESTIONS]),
         "one scene, together": (1, lambda: session.look(image).ask_many(QUESTIONS, **asked)),
     }
     session.look(image).ask_many(QUESTIONS[:1], **asked)
-    _print_ways("ten questions of one image, a Monkey of random weights an eighth as wide and as deep, answers of 8 tokens", ways, runs)
-
-
-def _print_ways(title: str, ways: dict[str, tuple[int, Callable[[], object]]], runs: int) -> None:
-    """A table of what, done so many times, does the same: medians of runs in turn, and how many times faster each is than the first."""
-    with torch.inference_mode():
-        spent = [[times * _seconds(work)[0] for times, work in ways.values()] for _ in range(runs)]
-    costs = [median(column) for column in zip(*spent, strict=True)]
-    print(f"\n{title}, median of {runs} runs in turn\n| | CPU seconds | times faster |\n|---|---|---|")
-    for name, cost in zip(ways, costs, strict=True):
-        print(f"| {name} | {cost:.3f} | {costs[0] / cost:.2f} |", flush=True)
+    print_ways("ten questions of one image, a Monkey of random weights an eighth as wide and as deep, answers of 8 tokens", ways, runs)
 
 
 def _our_views(model: MonkeyForConditionalGeneration, windows: torch.Tensor, wholes: torch.Tensor) -> torch.Tensor:
@@ -164,13 +154,6 @@ def _session() -> Session:
     image = tokenizer.convert_tokens_to_ids("<imgpad>")
     model = _model(EIGHTH, {**EIGHTH_TEXT, "vocab_size": len(tokenizer), **ends}, image_token_id=image)
     return Session(model, MonkeyProcessor.from_config(model.config, tokenizer), "an eighth of Monkey")
-
-
-def _seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU seconds of all threads, and seconds by the clock, which on a shared machine say more of what else runs."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    return time.process_time() - cpu, time.perf_counter() - wall
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -19,6 +19,7 @@ from foveal.data.sources.scenes import vocabulary
 from foveal.grounding import Example, Turn, example_to_json, read_examples
 from foveal.session import Session
 from nano_measures import Figure, figures
+from nano_places import place_figures, placed_answers, placed_scene
 from nano_questions import examples_about, scene
 from nano_short import short_examples, short_figures, short_scene
 from nano_unseen import known_cutouts, unseen_scene
@@ -36,6 +37,10 @@ _TARGETS = {
     "read_exact": 0.40,
     "count_1_to_5": 0.70,
     "present": 0.90,
+    "words_placed": 0.75,
+    "refer_p50": 0.55,
+    "segment_iou": 0.40,
+    "region_named": 0.85,
 }
 
 
@@ -58,10 +63,10 @@ def main(
         for name in model or ["ferret-v2-nano"]:
             session = Session.open(name, device=device)
             kept = answers / f"{Path(name).name}-{seed}.jsonl"
-            in_words = session.model.config.model_type == "monkey"
-            about, summed = (partial(_in_words, seed), short_figures) if in_words else (partial(_with_places, seed), figures)
-            results[name] = summed(_answered(session, about, scenes, kept, resume, name, workers))
-            if sprites and not in_words:
+            kind = session.model.config.model_type
+            about, summed = _ASKED[kind]
+            results[name] = summed(_answered(session, partial(about, seed), scenes, kept, resume, name, workers))
+            if sprites and kind == "ferret":
                 results[name] |= _unseen(session, sprites, seed, scenes, kept.with_stem(f"{kept.stem}-unseen"), resume, workers)
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -72,26 +77,34 @@ def main(
         _print(results, seed, scenes)
 
 
-def _with_places(seed: int, number: int) -> list[Example]:
-    return examples_about(scene(seed, number))
+def _with_places(seed: int, session: Session, number: int) -> list[Example]:
+    return _answer(session, examples_about(scene(seed, number)))
 
 
-def _in_words(seed: int, number: int) -> list[Example]:
-    return short_examples(short_scene(seed, number))
+def _in_words(seed: int, session: Session, number: int) -> list[Example]:
+    return _answer(session, short_examples(short_scene(seed, number)))
+
+
+def _word_by_word(seed: int, session: Session, number: int) -> list[Example]:
+    return placed_answers(session, placed_scene(seed, number))
+
+
+_ASKED = {"ferret": (_with_places, figures), "monkey": (_in_words, short_figures), "pixel_llm": (_word_by_word, place_figures)}
+"""What each family of models is asked about a scene, with its answers, and how the figures are got from them."""
 
 
 def _unseen(session: Session, folder: Path, seed: int, scenes: int, kept: Path, resume: bool, workers: int) -> dict[str, Figure]:
     cutouts = known_cutouts(folder)
 
-    def ask(number: int) -> list[Example]:
-        return examples_about(unseen_scene(cutouts, seed, number), names=vocabulary(), whole=False)
+    def ask(session: Session, number: int) -> list[Example]:
+        return _answer(session, examples_about(unseen_scene(cutouts, seed, number), names=vocabulary(), whole=False))
 
     found = figures(_answered(session, ask, min(scenes, 300), kept, resume, "unseen cut-outs", workers))
     return {f"unseen_{metric}": figure for metric, figure in found.items() if metric.startswith(("roc", "rec"))}
 
 
 def _answered(
-    session: Session, ask: Callable[[int], list[Example]], scenes: int, kept: Path, resume: bool, label: str, workers: int
+    session: Session, ask: Callable[[Session, int], list[Example]], scenes: int, kept: Path, resume: bool, label: str, workers: int
 ) -> list[Example]:
     """All questions of scenes 0 … `scenes` - 1 with the model's answers, kept in a file scene by scene."""
     before = _kept(kept) if resume else []
@@ -108,22 +121,23 @@ def _answered(
     return [example for examples in done for example in examples]
 
 
-def _each(session: Session, ask: Callable[[int], list[Example]], numbers: Sequence[int], workers: int) -> Iterator[list[Example]]:
+def _each(session: Session, ask: Callable[[Session, int], list[Example]], numbers: Sequence[int], workers: int) -> Iterator[list[Example]]:
     """The answered questions of each scene, in order; the `workers` share the model, and each computes on one thread."""
     if workers == 1:
-        yield from (_answer(session, ask(number)) for number in numbers)
+        yield from (ask(session, number) for number in numbers)
         return
     _SHARED.update(session=session, ask=ask)
     with multiprocessing.get_context("fork").Pool(workers, torch.set_num_threads, (1,)) as pool:
         yield from pool.imap(_answer_number, numbers)
 
 
-_SHARED: dict[str, object] = {}
+_SHARED: dict[str, Any] = {}
 """What forked workers find: a model is not sent to them."""
 
 
 def _answer_number(number: int) -> list[Example]:
-    return _answer(_SHARED["session"], _SHARED["ask"](number))
+    found: list[Example] = _SHARED["ask"](_SHARED["session"], number)
+    return found
 
 
 def _answer(session: Session, asked: Sequence[Example]) -> list[Example]:

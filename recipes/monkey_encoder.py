@@ -20,7 +20,7 @@ ENCODER = QwenVisionConfig(
     hidden_size=192, intermediate_size=384, num_hidden_layers=6, num_attention_heads=6, patch_size=PATCH, position_cells=SIDE, adapters=0
 )
 HEAT = 16.0
-EDGES = 2.0
+EDGES, MIDDLES = 2.0, 2.0
 _TEXT = NUMBER - 1000  # classes from here on are written
 _PLACES = 64  # of a token's numbers, those that begin with its place
 _LOOK = 6.0  # how sharply a head begins to look at its neighbour
@@ -51,6 +51,7 @@ class Naming(nn.Module):
         self.words = nn.Embedding(CLASSES + 1, width)  # the last: nothing
         self.letters, self.early = nn.Linear(width, len(LETTERS)), nn.Linear(width, len(LETTERS))
         self.spelling, self.edges = nn.Linear(width, LONGEST * len(LETTERS)), nn.Linear(width, 4)
+        self.middles = nn.Linear(width, 1)
         self.wholes = 1.0
         """Weight of all but single letters: little at first, since nothing can be read before they can."""
 
@@ -68,7 +69,7 @@ class Naming(nn.Module):
         return functional.layer_norm(early, early.shape[-1:]), self.norm(tokens)
 
     def forward(
-        self, views: Tensor, kept: Tensor, classes: Tensor, letters: Tensor, spelt: Tensor, edges: Tensor, is_far: Tensor
+        self, views: Tensor, kept: Tensor, classes: Tensor, letters: Tensor, spelt: Tensor, edges: Tensor, middles: Tensor, is_far: Tensor
     ) -> Mapping[str, Tensor]:
         """Losses over the `kept` patches; `is_far` marks the views of whole pictures."""
         early, seen = self.features(views, kept)
@@ -80,10 +81,12 @@ class Naming(nn.Module):
         single = functional.cross_entropy(first, letters[written]) + functional.cross_entropy(last, letters[written])
         error = functional.smooth_l1_loss(self.edges(seen[shown]), edges[shown], reduction="none", beta=0.2)
         size = (edges[shown][:, :2] + edges[shown][:, 2:]).amin(-1, keepdim=True).clamp(min=0.5)
-        loss = single + self.wholes * (named + spelling + EDGES * (error / size.sqrt()).mean())
+        middling = functional.mse_loss(self.middles(seen)[..., 0], middles)
+        loss = single + self.wholes * (named + spelling + EDGES * (error / size.sqrt()).mean() + MIDDLES * middling)
         near = ~is_far[:, None].expand_as(shown)
         found = {"letters_early": (first.argmax(-1) == letters[written]).float().mean()}
         found |= {"letters": (last.argmax(-1) == letters[written]).float().mean(), "edges": error.mean(), "named": named, "spelling": spelling}
+        found["middles"] = 1 - middling / middles.var()
         for name, which in (("things", shown & ~written & near), ("texts", (classes >= _TEXT) & near), ("things_far", shown & ~near)):
             found[name] = right[which].mean()
         return {"loss": loss} | found
@@ -180,6 +183,7 @@ class Views(Dataset):
             "letters": found.letters.reshape(-1).astype(np.int64),
             "spelt": found.spelt.reshape(SIDE * SIDE, LONGEST).astype(np.int64),
             "edges": found.edges.reshape(-1, 4).astype(np.float32),
+            "middles": found.middles.reshape(-1).astype(np.float32),
             "is_far": np.bool_(far),
         }
 
@@ -196,7 +200,7 @@ def collate(rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """One batch; targets are those of the kept patches."""
     batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
     kept = batch["kept"]
-    for name in ("classes", "letters"):
+    for name in ("classes", "letters", "middles"):
         batch[name] = batch[name].gather(1, kept)
     for name in ("spelt", "edges"):
         batch[name] = batch[name].gather(1, kept[..., None].expand(-1, -1, batch[name].shape[-1]))

@@ -19,7 +19,7 @@ import typer
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 
-from foveal.data.sources.scenes.short import SHORT_TASKS
+from foveal.data.sources.scenes.short import SHORT_STYLE, SHORT_TASKS
 from foveal.models.monkey import MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.session import Session
 from foveal.train import Recipe, train
@@ -44,13 +44,16 @@ from nano import Run as Training
 __all__ = ["ADAPT", "CONNECT", "ENCODER", "INSTRUCT", "LETTERS", "PRACTISE", "WHOLE", "Run", "main"]
 
 PICTURES, PAGES = 10_000, 2_000
+SINGLES = 1_000
+"""Pictures with one word each, and one to five of one name: as the others have it, a model says a word twice and counts to one."""
+SINGLE_STYLE = replace(SHORT_STYLE, texts=(1, 1), repeat_share=1.0, repeats=(1, 5))
 LOOKED_AT = 500
 """Pages, and pictures, whose features are kept patch by patch, for the resampler."""
-TOLD = 2_500
-"""Pictures whose tokens are kept, for the language model."""
+TOLD = 1_500
+"""Pictures beside those whose tokens are kept, for the language model."""
 LETTERS = Recipe(
     name="letters",
-    learn={"tower": 1.5e-3, "norm": 1.5e-3} | dict.fromkeys(("words", "letters", "early", "spelling", "edges"), 3e-3),
+    learn={"tower": 1.5e-3, "norm": 1.5e-3} | dict.fromkeys(("words", "letters", "early", "spelling", "edges", "middles"), 3e-3),
     steps=1200,
     batch=16,
     weight_decay=0.02,
@@ -61,13 +64,15 @@ LETTERS = Recipe(
 """The encoder on pieces of pages, nearly only on letters. Small batches: it takes some four thousand pieces before the first letter is told."""
 ENCODER = replace(LETTERS, name="encoder", steps=4000, seed=1, schedule="cosine")
 """The encoder on everything that may lie under a patch of a page, a picture, a whole."""
-WHOLE = replace(ENCODER, name="encoder-whole", learn=dict.fromkeys(ENCODER.learn, 2e-4), steps=80, batch=12, seed=2)
+COUNTING = replace(ENCODER, name="counting", learn={name: rate / 2 for name, rate in ENCODER.learn.items()}, steps=3000, seed=4)
+"""The same for longer, on more patches of a view and more of things up close: how many things there are is seen last."""
+WHOLE = replace(ENCODER, name="encoder-whole", learn=dict.fromkeys(ENCODER.learn, 2e-4), steps=100, batch=12, seed=2)
 """The same on all patches of a view, as it will be looked at."""
-CONNECT = Recipe(name="connect", learn={"connector": 1e-3, "words": 3e-4, "middles": 3e-3}, steps=300, batch=12, betas=(0.9, 0.98), bf16=BF16)
+CONNECT = Recipe(name="connect", learn={"connector": 1e-3, "words": 3e-4, "middles": 3e-3}, steps=700, batch=12, betas=(0.9, 0.98), bf16=BF16)
 """The resampler alone: each token near the word of what lies in its cell."""
 INSTRUCT = Recipe(name="instruct", learn={"language_model": 1e-3}, steps=700, batch=16, betas=(0.9, 0.98), weight_decay=0.01, bf16=BF16)
 """The language model on questions."""
-PRACTISE = replace(INSTRUCT, name="practise", learn={"language_model.model.layers": 8e-4, "language_model.model.norm": 8e-4}, steps=650, seed=3)
+PRACTISE = replace(INSTRUCT, name="practise", learn={"language_model.model.layers": 8e-4, "language_model.model.norm": 8e-4}, steps=450, seed=3)
 """The same behind the layer that reads; words stay where their tokens are."""
 ADAPT = replace(
     PRACTISE,
@@ -118,8 +123,9 @@ class Run(Training):
 def draw(run: Run) -> None:
     """Draws the pages and the pictures that everything learns from."""
     pages = build(run.folder / "pages", min(PAGES, run.pictures), style=PAGE_STYLE)
+    singles = build(run.folder / "singles", min(SINGLES, run.pictures), style=SINGLE_STYLE)
     pictures = build(run.folder / "pictures", run.pictures)
-    for shards, count in ((pages, min(PAGES, run.pictures)), (pictures, run.pictures)):
+    for shards, count in ((pages, min(PAGES, run.pictures)), (singles, min(SINGLES, run.pictures)), (pictures, run.pictures)):
         for _ in track(shards, total=-(-count // SHARD), description="drawing"):
             pass
 
@@ -142,7 +148,13 @@ def see(run: Run) -> None:
     run.look("features", run.naming(WHOLE.name).eval().tower, looked_at(run))
 
 
+def told(run: Run) -> list[Shard]:
+    """What the language model is asked about."""
+    return [*run.shards("singles", SINGLES), *run.shards("pictures", TOLD)]
+
+
 def looked_at(run: Run) -> list[Shard]:
+    """What the resampler learns from."""
     return [*run.shards("pages", LOOKED_AT), *run.shards("pictures", LOOKED_AT)]
 
 
@@ -162,18 +174,18 @@ def connect(run: Run, recipe: Recipe) -> None:
 def tell(run: Run) -> None:
     """Keeps the tokens that encoder and resampler make of many more pictures."""
     model, _ = run.model(CONNECT.name)
-    run.look("tokens", lambda views: model.connector(model.vision_tower(views)), run.shards("pictures", TOLD))
+    run.look("tokens", lambda views: model.connector(model.vision_tower(views)), told(run))
 
 
 def stage(run: Run, recipe: Recipe, before: str, frozen: bool, tasks: Mapping[str, float] = SHORT_TASKS) -> None:
     """Trains on questions: over kept tokens where the encoder is `frozen`, through it where its adapters learn."""
     model, processor = run.model(before)
-    shards = open_shards(run.folder / "pictures")
-    told = list(zip(shards, run.kept("tokens"), strict=False)) if frozen else [(shard, None) for shard in shards]
+    shards = told(run)
+    asked = Asked(list(zip(shards, run.kept("tokens") if frozen else [None] * len(shards), strict=True)), processor, QUESTIONS, recipe.seed, tasks)
     if recipe.steps * run.longer > WORTH_COMPILING:
         model.layers = torch.compile(model.layers, dynamic=True)
     pad = partial(collate_asked, pad=processor.tokenizer.pad_token_id)
-    train(run.at_length(recipe), model, Asked(told, processor, QUESTIONS, recipe.seed, tasks), pad, run.folder / recipe.name)
+    train(run.at_length(recipe), model, asked, pad, run.folder / recipe.name)
     model.save_pretrained(run.folder / f"{recipe.name}-model")
     processor.save_pretrained(run.folder / f"{recipe.name}-model")
 
@@ -181,7 +193,7 @@ def stage(run: Run, recipe: Recipe, before: str, frozen: bool, tasks: Mapping[st
 def read(run: Run, before: str) -> None:
     """Gives the language model the layer that reads, from what it sees in a few hundred pictures."""
     model, processor = run.model(before)
-    asked = Written(list(zip(open_shards(run.folder / "pictures"), run.kept("tokens"), strict=False)), processor, QUESTIONS, seed=5)
+    asked = Written(list(zip(told(run), run.kept("tokens"), strict=True)), processor, QUESTIONS, seed=5)
     pad = processor.tokenizer.pad_token_id
     batches = (collate_written([asked[index] for index in range(start, start + 16)], pad) for start in range(0, 640, 16))
     made = add_reader(model.eval(), batches)
@@ -201,7 +213,8 @@ PHASES: Mapping[str, Callable[[Run], None]] = {
     "draw": draw,
     "letters": partial(pretrain, recipe=LETTERS, before=None, patches=96, shares=(1.0, 0.0, 0.0), wholes=0.1),
     "encoder": partial(pretrain, recipe=ENCODER, before=LETTERS.name, patches=112, shares=(0.5, 0.2, 0.3)),
-    "encoder-whole": partial(pretrain, recipe=WHOLE, before=ENCODER.name, patches=SIDE * SIDE, shares=(0.1, 0.55, 0.35)),
+    "counting": partial(pretrain, recipe=COUNTING, before=ENCODER.name, patches=160, shares=(0.3, 0.4, 0.3)),
+    "encoder-whole": partial(pretrain, recipe=WHOLE, before=COUNTING.name, patches=SIDE * SIDE, shares=(0.1, 0.55, 0.35)),
     "features": see,
     "connect": partial(connect, recipe=CONNECT),
     "tokens": tell,

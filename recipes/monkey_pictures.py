@@ -73,13 +73,18 @@ class Shown:
 @dataclass(frozen=True, eq=False)
 class Under:
     """What lies under each patch of a view: `classes` int16 [rows cols], `owners` the thing's number from 1 or 0; `edges` float16 [rows cols 4],
-    how many patches away its box's sides are; `letters` the letter under the patch's middle, `spelt` its whole word (int8 [rows cols longest])."""
+    how many patches away its box's sides are; `letters` the letter under the patch's middle, `spelt` its whole word (int8 [rows cols longest]).
+
+    `middles` float32 [rows cols] counts things: the four by four patches around a thing's middle, fewer where it is smaller, stand for it together,
+    with 16 (a patch for at most 6).
+    """
 
     classes: np.ndarray
     owners: np.ndarray
     edges: np.ndarray
     letters: np.ndarray
     spelt: np.ndarray
+    middles: np.ndarray
 
     @cached_property
     def written(self) -> np.ndarray:
@@ -124,32 +129,45 @@ def under(drawing: Drawing, view: tuple[int, int, int, int], rows: int, cols: in
         spelt[area] = np.pad(codes, (0, LONGEST - len(codes)))
         owners[area] = number + 1
     owners = np.maximum(owners, 0)
-    return Under(np.append(NOTHING, classes)[owners].astype(np.int16), owners, edges, letters, spelt)
+    things = np.array([number for number in range(len(boxes)) if number not in texts], int)
+    return Under(np.append(NOTHING, classes)[owners].astype(np.int16), owners, edges, letters, spelt, _middles(owners, boxes, things, x, y))
+
+
+def _middles(owners: np.ndarray, boxes: np.ndarray, things: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What of each of some things lies in the view is shared by the patches near its middle on which it shows."""
+    left, top, right, bottom = (side[:, None] for side in boxes[things].T)
+    step = np.array([x[1] - x[0], y[1] - y[0]])
+    across, down = (np.abs(x - (left + right) / 2) < 2 * step[0]) & (x > left) & (x < right), (np.abs(y - (top + bottom) / 2) < 2 * step[1])
+    around = across[:, None] & (down & (y > top) & (y < bottom))[..., None]
+    shown = around & (owners == things[:, None, None] + 1)
+    size = np.prod([np.clip((far - near)[:, 0] / each, 1, 4) for near, far, each in ((left, right, step[0]), (top, bottom, step[1]))], 0)
+    share = 16 / size * around.sum((1, 2)) / np.maximum(shown.sum((1, 2)), 1)
+    return (shown * np.minimum(share, 6)[:, None, None]).sum(0).astype(np.float32)
 
 
 def cells_of(drawing: Drawing, view: tuple[int, int, int, int], cells: int, legible: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """What lies in each of cells x cols cells of a view [cells cells]: a class, and whether the middle of a thing does. A text counts before a thing
-    whose middle is there, and that before the thing that covers most."""
+    """What lies in each of cells x cols cells of a view [cells cells]: a class, and how many things of that class its patches stand for. A text comes
+    before a thing whose middle is there, and that before the thing that covers most."""
     found = under(drawing, view, SIDE, SIDE, legible)
-    step = SIDE // cells
-    owners = found.owners.reshape(cells, step, cells, step).swapaxes(1, 2).reshape(cells, cells, -1)
-    counts = (owners[..., None] == np.arange(1, len(drawing.things) + 1)).sum(2)
+    owners, middles = (_gathered(kind, cells) for kind in (found.owners, found.middles))
+    own = owners[..., None] == np.arange(1, len(drawing.things) + 1)
+    weights = own.sum(2) + (own * middles[..., None]).sum(2)
     classes = np.array([class_of(thing) for thing in drawing.things] + [NOTHING], np.int16)
     texts = np.array([thing.kind == "text" for thing in drawing.things], bool)
-    boxes = np.array([thing.box_px for thing in drawing.things]).reshape(-1, 4)
-    at = ((boxes[:, :2] + boxes[:, 2:]) / 2 - view[:2]) / (view[2] - view[0], view[3] - view[1]) * cells
-    middles = np.zeros((cells, cells), bool)
-    for number, (x, y) in enumerate(at):
-        if not texts[number] and 0 <= x < cells and 0 <= y < cells:
-            counts[int(y), int(x), number] += step * step
-            middles[int(y), int(x)] = True
     read = np.unique(owners[np.isin(owners, np.flatnonzero(texts) + 1)]) - 1
-    counts[..., read] *= 1000
-    most = np.where(counts.any(-1), counts.argmax(-1), -1) if len(texts) else np.full((cells, cells), -1)
+    weights[..., read] *= 1000
+    most = np.where(weights.any(-1), weights.argmax(-1), -1) if len(texts) else np.full((cells, cells), -1)
     named = classes[most]
     unknown = np.array([number for number in read if (found.classes[found.owners == number + 1] < 0).all()], int)
     named[np.isin(most, unknown)] = UNKNOWN
-    return named, middles
+    stood = classes[owners - 1] == named[..., None]
+    return named, ((middles * stood).sum(-1) / 16).astype(np.float32)
+
+
+def _gathered(patches: np.ndarray, cells: int) -> np.ndarray:
+    """The patches of each cell [cells cells patches]."""
+    step = len(patches) // cells
+    return patches.reshape(cells, step, cells, step).swapaxes(1, 2).reshape(cells, cells, -1)
 
 
 def build_shard(folder: Path, number: int, split: str, style: SceneStyle) -> Path:

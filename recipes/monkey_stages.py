@@ -44,6 +44,7 @@ __all__ = [
 QUERIES = SIDE // 4
 NEARNESS, CALM = 8.0, 0.1
 """How sharply a query first looks at its own place, and how little what lies there first moves its look."""
+MIDDLES = 30.0
 TOKENS = 200
 """Most tokens of the questions packed behind one picture."""
 SPECIAL = (
@@ -185,11 +186,12 @@ class Connecting(nn.Module):
         tokens = self.connector(features)
         loss, right = named_loss(tokens, torch.cat([self.names, self.words.weight]), classes.long())
         counted = self.middles(functional.rms_norm(tokens, tokens.shape[-1:]))[..., 0]
-        loss = loss + functional.binary_cross_entropy_with_logits(counted, middles.float())
+        counting = functional.mse_loss(counted, middles)
+        loss = loss + MIDDLES * counting
         near, written = ~is_far[:, None].expand_as(classes), classes >= len(self.names)
         found = {name: right[which].mean() for name, which in (("things", (classes >= 0) & ~written & near), ("texts", written & near))}
-        counted_right = (counted[middles] > 0).float().mean()
-        return {"loss": loss} | found | {"things_far": right[(classes >= 0) & ~written & ~near].mean(), "middles": counted_right}
+        found["things_far"] = right[(classes >= 0) & ~written & ~near].mean()
+        return {"loss": loss} | found | {"middles": 1 - counting / middles.var()}
 
 
 class Seen(Dataset):
@@ -209,7 +211,8 @@ class Seen(Dataset):
 
 
 def cells_of_views(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:
-    """What lies in each cell of the resampler's grid, and where middles do, in the windows of a picture and in the whole [views cells cells]."""
+    """What lies in each cell of the resampler's grid, and how many things stand there, in the windows of a picture and in the whole
+    [views cells cells]."""
     height, width = drawing.labels.shape
     corners = [(left, top, left + WINDOW, top + WINDOW) for top in range(0, height, WINDOW) for left in range(0, width, WINDOW)]
     found = [cells_of(drawing, part, QUERIES) for part in corners] + [cells_of(drawing, (0, 0, width, height), QUERIES, legible=False)]

@@ -1,15 +1,19 @@
-"""Parts that many tests share: a tiny Ferret with random weights, and its processor."""
+"""Parts that many tests share: a tiny Ferret and a tiny PixelLLM with random weights, and their processors."""
 
+from functools import partial
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
+
+IDS = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """A tokenizer of single bytes: lossless, one token for each digit, with Ferret's control tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     control = ["<pad>", "<s>", "</s>", "<image>", "<region_fea>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -64,8 +68,6 @@ def build_ferret(tokenizer: Any, **fields: Any) -> Any:
 @pytest.fixture(scope="session")
 def make_ferret(tokenizer: Any) -> Any:
     """Builds a (model, processor) with other settings: `make_ferret(grids=[])`."""
-    from functools import partial
-
     return partial(build_ferret, tokenizer)
 
 
@@ -73,3 +75,74 @@ def make_ferret(tokenizer: Any) -> Any:
 def ferret(make_ferret: Any) -> Any:
     """The tiny (model, processor); not to be changed."""
     return make_ferret()
+
+
+def word_pieces() -> PreTrainedTokenizerFast:
+    """BERT's way with a small vocabulary: some words, and the letters of all others."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    control = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = ["a", "an", "the", "and", "of", "on", "in", "is", "cup", "hat", "##s", "dog", "red", "where", "what", "photo", "object", "how", "many"]
+    letters = [chr(place) for place in range(33, 127) if not chr(place).isupper()]
+    entries = [*control, *words, *letters, *(f"##{letter}" for letter in letters if letter.isalnum())]
+    made = Tokenizer(models.WordPiece({entry: place for place, entry in enumerate(dict.fromkeys(entries))}, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece(prefix="##")
+    named = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "pad_token": "[PAD]"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, **named)
+
+
+@pytest.fixture(scope="session")
+def pieces() -> PreTrainedTokenizerFast:
+    """The tokenizer."""
+    return word_pieces()
+
+
+def build_pixel_llm(tokenizer: PreTrainedTokenizerFast, kind: str = "bert", **fields: Any) -> Any:
+    """A PixelLLM of two layers everywhere at 56 px, and its processor; `kind` says which language model, `fields` change the configuration."""
+    import torch
+
+    from foveal.models import PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor
+
+    texts = {
+        "bert": {
+            "model_type": "bert",
+            **SMALL,
+            **IDS,
+            "max_position_embeddings": 48,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        "t5": {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0},
+        "llama": {"model_type": "llama", **SMALL, **IDS, "num_key_value_heads": 2},
+    }
+    texts["t5"] |= {"feed_forward_proj": "gated-gelu", "eos_token_id": 3, "pad_token_id": 0, "decoder_start_token_id": 0}
+    tower = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 24}
+    settings = {
+        "vision_config": {**tower, "model_type": "eva02_vision", "intermediate_size": 64, "position_cells": 2, "drop_path": 0.0},
+        "place_config": {**tower, "model_type": "sam_vision_model", "output_channels": 32, "image_size": 64, "patch_size": 16, "mlp_dim": 48},
+        "text_config": {**texts[kind], "vocab_size": len(tokenizer)},
+        **{"side": 56, "prompt_dim": 32, "extractor_width": 32, "extractor_depth": 2, "extractor_heads": 4, "extractor_mlp": 48, "queries": 4},
+        **{"visual_dim": 24, "location_hidden": 16, "segments": True, "mask_mlp": 32, "mask_hidden": 16, "scored_places": True, "text_length": 24},
+    }
+    settings["place_config"] |= {"window_size": 2, "global_attn_indexes": [1]}
+    torch.manual_seed(0)
+    config = PixelLLMConfig(**(settings | fields))
+    model = PixelLLMForConditionalGeneration(config).eval()
+    with torch.no_grad():  # as they begin, they hardly tell one word from another, and words do not bend masks
+        for name, value in model.named_parameters():
+            if value.ndim > 1 and name.startswith(("writer", "location_head", "mask_adapter")):
+                value.normal_(std=0.3)
+    return model, PixelLLMProcessor.from_config(config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def make_pixel_llm(pieces: PreTrainedTokenizerFast) -> Any:
+    """Builds a (model, processor) with other settings: `make_pixel_llm("t5", segments=False)`."""
+    return partial(build_pixel_llm, pieces)
+
+
+@pytest.fixture(scope="session")
+def pixel_llm(make_pixel_llm: Any) -> Any:
+    """The tiny (model, processor); not to be changed."""
+    return make_pixel_llm()

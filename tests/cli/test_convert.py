@@ -15,6 +15,7 @@ from foveal.cli.convert import convert
 from foveal.models.ferret import convert as converting
 from foveal.models.ferret import publish as publishing
 from foveal.models.monkey import convert as monkey
+from foveal.models.pixel_llm import convert as pixel_llm
 
 
 @pytest.fixture
@@ -56,7 +57,28 @@ def test_every_option_of_a_monkey_reaches_its_converter(run: Callable, tmp_path:
     }
 
 
-@pytest.mark.parametrize(("settings", "module"), [('{"model_type": "monkey"}', monkey), ('{"model_type": "ferret"}', publishing)])
+def test_every_option_of_a_pixel_llm_reaches_its_converter(run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(pixel_llm, "convert", lambda source, out, **options: given.update(options, source=source))
+    file = tmp_path / "checkpoint_1"
+    file.write_bytes(b"\x81\xa6params\x80")
+    options = ("--tokenizer", "words", "--licence", "l", "--origin", "o", "--dtype", "float16", "--shard-size", "2GB", "--template", "t")
+    for source in (tmp_path, file):
+        run(source, "out", *options)
+        assert given.pop("watch") and given == {
+            **{"source": source, "tokenizer": Path("words"), "licence": "l", "origin": "o", "dtype": torch.float16, "shard_bytes": 2 * 10**9},
+            "fields": {"template": "t"},
+        }
+    assert "--model out" in capsys.readouterr().out
+    for refused in ("--dual", "--allow-pickle"):
+        with pytest.raises(ValueError, match=f"{refused[:5]}.* does not go with a PixelLLM"):
+            run(file, "out", refused)
+
+
+@pytest.mark.parametrize(
+    ("settings", "module"),
+    [('{"model_type": "monkey"}', monkey), ('{"model_type": "ferret"}', publishing), ('{"model_type": "pixel_llm"}', pixel_llm)],
+)
 def test_a_model_is_published_as_what_it_is(
     run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, module: ModuleType
 ) -> None:
@@ -75,6 +97,8 @@ def test_a_model_is_published_as_what_it_is(
         ('{"visual": {}}', ("--canvas", "big"), "--canvas big was given"),
         ('{"model_type": "ferret"}', ("--canvas", "448x448"), "--canvas does not go with a Ferret"),
         ('{"model_type": "ferret"}', ("--adapters", "0"), "--adapters does not go with a Ferret"),
+        ('{"visual": {}}', ("--tokenizer", "t"), "--tokenizer does not go with a Monkey"),
+        ('{"model_type": "ferret"}', ("--tokenizer", "t"), "--tokenizer does not go with a Ferret"),
         ('{"model_type": "monkey"}', ("--to-published", "--adapters", "4"), "--adapters does not go with --to-published"),
     ],
 )

@@ -10,17 +10,19 @@ from foveal import __version__
 from foveal.cli.ask import ask
 from foveal.cli.caption import caption
 from foveal.cli.convert import convert
+from foveal.cli.dense import dense
 from foveal.cli.detect import detect
 from foveal.cli.doctor import doctor
 from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
+from foveal.cli.segment import segment
 
-__all__ = ["RegionCommand", "app", "ask", "caption", "convert", "detect", "doctor", "locate", "main", "models"]
+__all__ = ["RegionCommand", "app", "ask", "caption", "convert", "dense", "detect", "doctor", "locate", "main", "models", "segment"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, detect, caption, models, doctor, convert):
+for _verb in (locate, segment, detect, dense, caption, models, doctor, convert):
     app.command()(_verb)
 
 

@@ -15,6 +15,7 @@ def caption(
     images: Images,
     detailed: Annotated[bool, typer.Option("--detailed", help="At length: what is where, and what is written.")] = False,
     grounded: Annotated[bool, typer.Option("--grounded", help="Ask for the boxes of the things mentioned, too.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Draw the way that all words take, in their order; as a .gif, it is played.")] = False,
     model: Model = DEFAULT_MODEL,
     device: Device = None,
     as_json: Json = False,
@@ -22,7 +23,24 @@ def caption(
     max_tokens: MaxTokens = 512,
     batch: Batch = 32,
 ) -> None:
-    """Say what an image shows."""
-    question = verbs_of(model).captioned(detailed=detailed, grounded=grounded)
-    work = Work(ask=lambda words, regions: question, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch)
+    """Say what an image shows.
+
+    foveal caption desk.png --trace --save out.gif --model FOLDER
+    """
+    verbs = verbs_of(model)
+    question = verbs.captioned(detailed=detailed, grounded=grounded)
+    if trace and not verbs.every_word:
+        raise ValueError(f"{verbs.family} does not place every word, so that there is no way to draw; --trace wants a model that does.")
+    if trace and save is None:
+        raise ValueError("--trace draws a picture; --save says where.")
+    work = Work(
+        ask=lambda words, regions: question,
+        model=model,
+        device=device,
+        as_json=as_json,
+        save=save,
+        max_tokens=max_tokens,
+        batch=batch,
+        trace=trace,
+    )
     answer_all(images, items_from(images), work)

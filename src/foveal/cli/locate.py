@@ -1,15 +1,12 @@
 """`foveal locate`: where what a phrase names is."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from foveal.cli.items import items_from, split_words
 from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Json, MaxTokens, Model, Save, verbs_of
-from foveal.cli.work import Work, answer_all
-from foveal.geometry import Region
-from foveal.grounding import GroundedText
+from foveal.cli.work import Work, answer_all, ask_about
 
 __all__ = ["locate"]
 
@@ -31,12 +28,6 @@ def locate(
     """
     images, phrase = split_words(words, "phrase")
     items = items_from(images, phrase, field="phrase")
-    verbs = verbs_of(model)
-
-    def ask(phrase: str, regions: Sequence[Region]) -> GroundedText:
-        if not phrase.strip():
-            raise ValueError("The phrase to locate is empty; words are wanted.")
-        return verbs.of("location", phrase.strip())
-
+    ask = ask_about(verbs_of(model), "location", "locate")
     work = Work(ask=ask, model=model, device=device, as_json=as_json, save=save, max_tokens=max_tokens, batch=batch, wants_place=True)
     answer_all(images, items, work)

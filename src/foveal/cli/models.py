@@ -8,8 +8,12 @@ from foveal.zoo import list_models, model_path, model_summary
 
 __all__ = ["models"]
 
-_PLACES = {"ferret": ("points", "boxes", "masks", "scribbles"), "monkey": ("boxes, put into words",)}
-_ANSWERS = {"ferret": "words and boxes", "monkey": "words"}
+_PLACES = {
+    "ferret": ("points", "boxes", "masks", "scribbles"),
+    "monkey": ("boxes, put into words",),
+    "pixel_llm": ("a point", "a box", "a scribble", "the box around a mask"),
+}
+_ANSWERS = {"ferret": "words and boxes", "monkey": "words", "pixel_llm": "words, each with its place, boxes and masks"}
 
 
 def models(as_json: Json = False) -> None:
@@ -52,5 +56,5 @@ def _views(config: dict[str, Any]) -> str:
         seen = " and ".join(parts) if config.get("windows", True) else "it at once"
         return f"stretches any image to {canvas[0]}x{canvas[1]} pixels, and sees {seen}"
     tiles = max((columns * rows for columns, rows in config.get("grids", ())), default=0)
-    side, tile_side = config.get("overview_side"), config.get("tile_side")
+    side, tile_side = config.get("overview_side", config.get("side")), config.get("tile_side")
     return f"sees any image as {side}x{side} pixels" + (f" and, close up, as up to {tiles} tiles of {tile_side}x{tile_side}" if tiles else "")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.data.images import load_picture
-from foveal.draw import draw
+from foveal.draw import draw, draw_trace, play_trace
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, region_to_json
 from foveal.session.answers import Answer
@@ -67,13 +67,22 @@ def check_save(save: Path | None, *, several: bool) -> None:
         raise ValueError(f"--save {save}: there is no folder {save.parent}.")
 
 
-def save_drawing(example: Example, answer: Answer, save: Path, number: int | None = None) -> None:
-    """Draw the question's and the answer's places and save the picture: as `save`, or as a numbered file in that folder."""
-    picture = draw(load_picture(example.images[0]), answer.said, asked=_asked(example), question=str(example.facts["question"]))
+def save_drawing(example: Example, answer: Answer, save: Path, number: int | None = None, *, trace: bool = False) -> None:
+    """Draw the question's and the answer's places and save the picture: as `save`, or as a numbered file in that folder.
+
+    With `trace` the way that the answer's words take is drawn instead, and played where `save` is a .gif.
+    """
+    picture, question = load_picture(example.images[0]), str(example.facts["question"])
     if number is not None:
         save.mkdir(parents=True, exist_ok=True)
         save = save / f"{number:04d}-{Path(example.images[0].path or 'image').stem}.png"
-    picture.save(save)
+    if not trace:
+        draw(picture, answer.said, asked=_asked(example), question=question).save(save)
+    elif save.suffix.lower() != ".gif":
+        draw_trace(picture, answer.said, question=question).save(save)
+    else:
+        frames, shown = zip(*play_trace(picture, answer.said, question=question), strict=True)
+        frames[0].save(save, save_all=True, append_images=frames[1:], duration=shown, loop=0)
 
 
 def _asked(example: Example) -> tuple[Region, ...]:

@@ -16,8 +16,9 @@ from foveal.cli.report import as_record, as_text, check_save, save_drawing
 from foveal.cli.settings import open_session
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText
+from foveal.grounding.wordings import Verbs
 
-__all__ = ["Ask", "Work", "answer_all"]
+__all__ = ["Ask", "Work", "answer_all", "ask_about"]
 
 Ask = Callable[[str, Sequence[Region]], GroundedText]
 """What makes the question of an item's words and regions."""
@@ -32,9 +33,22 @@ class Work:
     device: str | None
     as_json: bool
     save: Path | None
-    max_tokens: int
     batch: int
+    max_tokens: int = 512
     wants_place: bool = False
+    trace: bool = False
+    """Whether the way that the words take is drawn, instead of each place with a label."""
+
+
+def ask_about(verbs: Verbs, verb: str, doing: str) -> Ask:
+    """Questions of a verb about the phrase of each item; ValueError for an empty phrase, and for a family that has no such question."""
+
+    def ask(phrase: str, regions: Sequence[Region]) -> GroundedText:
+        if not phrase.strip():
+            raise ValueError(f"The phrase to {doing} is empty; words are wanted.")
+        return verbs.of(verb, phrase.strip())
+
+    return ask
 
 
 def answer_all(images: Sequence[str], items: Iterator[Item], work: Work) -> None:
@@ -62,7 +76,7 @@ def _answer_one(item: Item, work: Work) -> None:
     if answer.error is not None:
         raise ValueError(answer.error)
     if work.save is not None:
-        save_drawing(example, answer, work.save)
+        save_drawing(example, answer, work.save, trace=work.trace)
     if work.as_json:
         print(json.dumps(as_record(example, answer, item.image, work.model, item.names), ensure_ascii=False))
     else:
@@ -92,7 +106,7 @@ def _records(items: Iterator[Item], work: Work) -> Iterator[dict]:
             yield _refusal(item, answer.error)
             continue
         if work.save is not None:
-            save_drawing(example, answer, work.save, number)
+            save_drawing(example, answer, work.save, number, trace=work.trace)
         yield as_record(example, answer, item.image, work.model, item.names)
     yield from _refusals(line)
 

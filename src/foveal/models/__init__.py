@@ -4,6 +4,7 @@ from foveal.models.auto import MODELS
 from foveal.models.base import GroundedModel, GroundedOutput, Sight, scatter_features
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
 from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor
+from foveal.models.pixel_llm import PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor
 from foveal.models.processing import Processor
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "MonkeyConfig",
     "MonkeyForConditionalGeneration",
     "MonkeyProcessor",
+    "PixelLLMConfig",
+    "PixelLLMForConditionalGeneration",
+    "PixelLLMProcessor",
     "Processor",
     "Sight",
     "scatter_features",

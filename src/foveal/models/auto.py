@@ -5,6 +5,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from foveal.models.base import GroundedModel
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
 from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor
+from foveal.models.pixel_llm import PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor
 from foveal.models.processing import Processor
 
 __all__ = ["MODELS"]
@@ -12,6 +13,7 @@ __all__ = ["MODELS"]
 MODELS: dict[str, tuple[type[PreTrainedConfig], type[GroundedModel], type[Processor]]] = {
     "ferret": (FerretConfig, FerretForConditionalGeneration, FerretProcessor),
     "monkey": (MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor),
+    "pixel_llm": (PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor),
 }
 """Each model's `model_type`: its configuration, model and processor."""
 

@@ -14,7 +14,7 @@ from transformers.utils.generic import can_return_tuple
 
 from foveal.models.losses import token_cross_entropy
 
-__all__ = ["GroundedModel", "GroundedOutput", "Sight", "padding_to_left", "positions_of", "scatter_features"]
+__all__ = ["ConversationModel", "GroundedModel", "GroundedOutput", "Sight", "padding_to_left", "positions_of", "scatter_features"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,29 @@ class GroundedOutput(ModelOutput):
     sight: Sight | None = None
 
 
-class GroundedModel(PreTrainedModel, GenerationMixin):
+class GroundedModel(PreTrainedModel):
+    """What every model of the house is: it looks at images once, and is asked about what it has seen."""
+
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    @abstractmethod
+    def encode_images(self, pixel_values: Tensor, *inputs: Any, **named: Any) -> Sight:
+        """The sight of a batch of images."""
+
+    def save_pretrained(self, save_directory: str | PathLike[str], *, max_shard_size: str | int = "5GB", **kwargs: object) -> None:
+        """As transformers' own, in safetensors shards of at most `max_shard_size`."""
+        super().save_pretrained(save_directory, max_shard_size=max_shard_size, **kwargs)
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        """As transformers' own, which passes over modules without a weight of their own in models that are not its own."""
+        super()._initialize_weights(module)
+
+
+class ConversationModel(GroundedModel, GenerationMixin):
     """A causal language model whose input holds placeholders for images and for regions, filled from a `Sight`.
 
     A model has a `language_model`, looks in `_sight`, and, where it can be pointed at regions, reads them in `encode_regions`; its
@@ -71,16 +93,7 @@ class GroundedModel(PreTrainedModel, GenerationMixin):
     visual_inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "sight")
     """What `forward`, `generate` and `embed` take beside text."""
 
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_attention_backend = True
     _skip_keys_device_placement = ("past_key_values",)
-
-    @abstractmethod
-    def encode_images(self, pixel_values: Tensor, *inputs: Any, **named: Any) -> Sight:
-        """The sight of a batch of images."""
 
     @abstractmethod
     def _sight(self, *looks: Any, **named: Any) -> Sight:
@@ -200,10 +213,6 @@ class GroundedModel(PreTrainedModel, GenerationMixin):
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.language_model.set_output_embeddings(new_embeddings)
-
-    def save_pretrained(self, save_directory: str | PathLike[str], *, max_shard_size: str | int = "5GB", **kwargs: object) -> None:
-        """As transformers' own, in safetensors shards of at most `max_shard_size`."""
-        super().save_pretrained(save_directory, max_shard_size=max_shard_size, **kwargs)
 
 
 def scatter_features(

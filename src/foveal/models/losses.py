@@ -1,22 +1,26 @@
 """What models are trained to lower. Each loss is a function of tensors."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["IGNORED", "token_cross_entropy"]
+__all__ = ["IGNORED", "smoothed_cross_entropy", "token_cross_entropy"]
 
 IGNORED = -100
 """The label of a token that is not to be predicted."""
 
 
 def token_cross_entropy(
-    logits: Float[Tensor, "batch length vocabulary"], labels: Int[Tensor, "batch length"], num_items: int | Tensor | None = None
+    logits: Float[Tensor, "batch length vocabulary"],
+    labels: Int[Tensor, "batch length"],
+    num_items: int | Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of each label under the logits one place before it; labels of -100 do not count.
 
-    `num_items` divides the sum instead of the number of labels here: the number of labels of a whole accumulated batch.
+    `num_items` divides the sum instead of the number of labels here: the number of labels of a whole accumulated batch. With `smoothing`
+    e, 1 - e of the mass is wanted on the label and e / (vocabulary - 1) on each other token; PyTorch's own share goes to the label too.
     Without any label the loss is 0, and still has a gradient.
 
     >>> token_cross_entropy(torch.zeros(1, 3, 4), torch.tensor([[0, 1, -100]]))
@@ -26,6 +30,31 @@ def token_cross_entropy(
     kept = targets != IGNORED
     # Only supervised places are widened to float32: of a conversation with an image they are a small part.
     chosen = logits[:, :-1].flatten(0, 1)[kept].float()
-    total = functional.cross_entropy(chosen, targets[kept], reduction="sum")
+    size = chosen.shape[1]
+    total = functional.cross_entropy(chosen, targets[kept], reduction="sum", label_smoothing=smoothing * size / (size - 1) if smoothing else 0.0)
     count = kept.sum().clamp(min=1) if num_items is None else torch.as_tensor(num_items, device=total.device)
     return total / count
+
+
+def smoothed_cross_entropy(
+    logits: Float[Tensor, "rows length vocabulary"],
+    ids: Int[Tensor, "rows length"],
+    *,
+    pad_token_id: int,
+    eos_token_id: int,
+    said: Bool[Tensor, " rows"] | None = None,
+    smoothing: float = 0.1,
+    num_items: int | Tensor | None = None,
+) -> Float[Tensor, ""]:
+    """`token_cross_entropy`, smoothed, of texts given as PixelLLM reads them: each place predicts the next token, the end among them.
+
+    Padding does not count, nor does a text that `said` marks as none, nor an empty one, whose first token after the begin is the end.
+
+    >>> ids = torch.tensor([[2, 5, 3, 0], [2, 3, 0, 0]])
+    >>> smoothed_cross_entropy(torch.zeros(2, 4, 6), ids, pad_token_id=0, eos_token_id=3)
+    tensor(1.7918)
+    """
+    counts = (ids != pad_token_id) & (ids[:, 1:2] != eos_token_id)
+    if said is not None:
+        counts = counts & said[:, None]
+    return token_cross_entropy(logits, ids.masked_fill(~counts, IGNORED), num_items, smoothing)

@@ -20,7 +20,19 @@ from foveal.grounding.formats import LocationFormat
 from foveal.grounding.wordings import Template, Verbs
 from foveal.models.losses import IGNORED
 
-__all__ = ["IMAGE_MARK", "REGION_MARK", "Piece", "Processor", "Row", "Written", "conversation", "turns_of", "without_marks"]
+__all__ = [
+    "IMAGE_MARK",
+    "REGION_MARK",
+    "ConversationProcessor",
+    "Piece",
+    "Processor",
+    "Row",
+    "Written",
+    "conversation",
+    "pixels_of",
+    "turns_of",
+    "without_marks",
+]
 
 IMAGE_MARK, REGION_MARK = "\ue000", "\ue001"
 """Where an image and a region stand in a text on its way to tokens: characters of no script, taken out of whatever users write."""
@@ -91,41 +103,79 @@ def turns_of(example: Example, *, train: bool) -> list[Turn]:
 class Processor(ProcessorMixin, ABC):
     """All that differs between models in words and pixels. A subclass's `__init__` calls `prepare` when its tokenizer is set."""
 
-    image_token_id: int
-    region_token_id: int
     context_length: int
     template: str
     templates: ClassVar[Mapping[str, Template]]
     """The conversation templates that the model's family knows, by name."""
     verbs: ClassVar[Verbs]
     """What the model's family is asked by the verbs of a scene."""
-    said_tokens: ClassVar[tuple[str, ...]] = ()
-    """Control tokens that are part of what the model says; all others are left out of an answer's text."""
-    answers_apart: ClassVar[bool] = False
-    """Whether a question and its answer are tokenised apart, so that the blank between them is a token of its own."""
 
     @abstractmethod
     def plan(self, size: tuple[int, int]) -> Any:
         """Which windows of an image of `size` (width, height) are looked through."""
 
     @abstractmethod
-    def slots(self, plan: Any) -> int:
-        """How many placeholders an image of this plan takes."""
-
-    @abstractmethod
     def see(self, images: Sequence[Any]) -> BatchFeature:
         """Images as the tensors that the model's `see` and `encode_images` take."""
 
-    @property
     @abstractmethod
-    def places(self) -> LocationFormat:
-        """How this model spells places."""
+    def encode(
+        self,
+        examples: Sequence[Example],
+        *,
+        train: bool = False,
+        look: bool = True,
+        rng: np.random.Generator | None = None,
+        padding_side: str | None = None,
+    ) -> BatchFeature:
+        """Examples as the tensors that the model's `forward` and `generate` take; with `look`, those of their pictures too."""
+
+    @abstractmethod
+    def decode(self, ids: Tensor | Sequence[Sequence[int]], *about: Any, **known: Any) -> list[GroundedText]:
+        """What was said in newly generated `ids`, with its places."""
 
     @property
     def stop_id(self) -> int | None:
         """The token that ends an answer."""
         stop = self.tokenizer.convert_tokens_to_ids(self.templates[self.template].stop)
         return None if stop == self.tokenizer.unk_token_id else stop
+
+    def prepare(self) -> None:
+        """ValueError for a tokenizer without a fast backend, and for a template that the model's family does not know."""
+        if self.template not in self.templates:
+            raise ValueError(f"template {self.template!r}; there are {', '.join(sorted(self.templates))}.")
+        if not self.tokenizer.is_fast:
+            raise ValueError(f"a {type(self.tokenizer).__name__} was given; a fast tokenizer is wanted.")
+
+    @classmethod
+    def from_args_and_dict(cls, args: Sequence[Any], processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers' own, which overlooks the parameters of an `__init__` that is wrapped, as type checkers wrap it."""
+        known = inspect.signature(cls.__init__).parameters
+        return_unused = kwargs.pop("return_unused_kwargs", False)
+        given = {**processor_dict, **kwargs}
+        values = {name: value for name, value in given.items() if name in known and name not in cls.get_attributes()}
+        processor = cls(*args, **values)
+        return (processor, {name: value for name, value in given.items() if name not in known}) if return_unused else processor
+
+
+class ConversationProcessor(Processor):
+    """What models have in common that are asked in turns of a conversation, with placeholders for images and regions in its text."""
+
+    image_token_id: int
+    region_token_id: int
+    said_tokens: ClassVar[tuple[str, ...]] = ()
+    """Control tokens that are part of what the model says; all others are left out of an answer's text."""
+    answers_apart: ClassVar[bool] = False
+    """Whether a question and its answer are tokenised apart, so that the blank between them is a token of its own."""
+
+    @abstractmethod
+    def slots(self, plan: Any) -> int:
+        """How many placeholders an image of this plan takes."""
+
+    @property
+    @abstractmethod
+    def places(self) -> LocationFormat:
+        """How this model spells places."""
 
     @abstractmethod
     def write_example(self, example: Example, *, train: bool = False) -> Row:
@@ -136,13 +186,8 @@ class Processor(ProcessorMixin, ABC):
         raise ValueError(f"{type(self).__name__} has no features of regions: point with words.")
 
     def prepare(self) -> None:
-        """Learns from the tokenizer which strings it takes for control tokens. ValueError for one without a fast backend, and for
-        a template that the model's family does not know.
-        """
-        if self.template not in self.templates:
-            raise ValueError(f"template {self.template!r}; there are {', '.join(sorted(self.templates))}.")
-        if not self.tokenizer.is_fast:
-            raise ValueError(f"a {type(self.tokenizer).__name__} was given; a fast tokenizer is wanted.")
+        """Learns from the tokenizer which strings it takes for control tokens. ValueError as for any processor."""
+        super().prepare()
         special = {number: token.content for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         control = {*special.values(), "<image>", "<region_fea>"}
         alternatives = "|".join(re.escape(token) for token in sorted(control, key=len, reverse=True) if len(token) > 1)
@@ -187,16 +232,6 @@ class Processor(ProcessorMixin, ABC):
             written.add(encoding.ids, [any(flags[start:end]) for start, end in encoding.offsets])
         return []
 
-    @classmethod
-    def from_args_and_dict(cls, args: Sequence[Any], processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As transformers' own, which overlooks the parameters of an `__init__` that is wrapped, as type checkers wrap it."""
-        known = inspect.signature(cls.__init__).parameters
-        return_unused = kwargs.pop("return_unused_kwargs", False)
-        given = {**processor_dict, **kwargs}
-        values = {name: value for name, value in given.items() if name in known and name not in cls.get_attributes()}
-        processor = cls(*args, **values)
-        return (processor, {name: value for name, value in given.items() if name not in known}) if return_unused else processor
-
     def encode(
         self,
         examples: Sequence[Example],
@@ -217,7 +252,7 @@ class Processor(ProcessorMixin, ABC):
         limits = [_limits(example) for example in examples] if train else ()
         batch = self.batch(rows, rng, train=train, padding_side=padding_side or ("right" if train else "left"), limits=limits)
         pictures = [picture for example in examples for picture in example.images]
-        return BatchFeature({**batch, **(self.see([_pixels(picture) for picture in pictures]) if look and pictures else {})})
+        return BatchFeature({**batch, **(self.see([pixels_of(picture) for picture in pictures]) if look and pictures else {})})
 
     def batch(
         self,
@@ -310,7 +345,8 @@ class Processor(ProcessorMixin, ABC):
         return raw[blank:], [max(end - blank, 0) for end in ends]
 
 
-def _pixels(picture: Picture) -> Image.Image:
+def pixels_of(picture: Picture) -> Image.Image:
+    """The PIL image of a picture; ValueError for one that has not been opened."""
     if not isinstance(picture.pixels, Image.Image):
         raise ValueError("a picture without pixels was given: open it first (foveal.data.images), models read no files.")
     return picture.pixels

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["Weight", "cast", "open_weights", "read_json", "size_in_bytes", "summed", "whole_folder", "write_shards"]
+__all__ = ["Weight", "cast", "open_weights", "read_at", "read_json", "size_in_bytes", "summed", "whole_folder", "write_shards"]
 
 _KINDS = {
     "F64": torch.float64,
@@ -105,6 +105,25 @@ def summed(difference: Weight, base: Weight, *, more_rows: bool = False) -> Weig
         return whole
 
     return replace(difference, read=read)
+
+
+def read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...], start: int = 0, stop: int | None = None) -> Tensor:
+    """Numbers that lie in a file from byte `place` on, all or those of some rows. ValueError for a file that ends before.
+
+    They are read, not mapped: pages of a mapped file count as memory in use for as long as it is open.
+    """
+    if shape:
+        rows = (shape[0] if stop is None else stop) - start
+        place, shape = place + start * torch.Size(shape[1:]).numel() * dtype.itemsize, (rows, *shape[1:])
+    numbers = torch.empty(shape, dtype=dtype)
+    room = numbers.reshape(-1).view(torch.uint8).numpy().data
+    with file.open("rb", buffering=0) as opened:
+        opened.seek(place)
+        while room:
+            if not (count := opened.readinto(room)):
+                raise ValueError(f"{file} ended before all of its weights were read.")
+            room = room[count:]
+    return numbers
 
 
 def write_shards(
@@ -218,7 +237,7 @@ def _open_file(file: Path, allow_pickle: bool) -> list[Weight]:
     weights = []
     for name, entry in entries.items():
         kind, shape = _KINDS[entry["dtype"]], tuple(entry["shape"])
-        weights.append(Weight(name, kind, shape, partial(_read_at, file, start + entry["data_offsets"][0], kind, shape)))
+        weights.append(Weight(name, kind, shape, partial(read_at, file, start + entry["data_offsets"][0], kind, shape)))
     return weights
 
 
@@ -234,22 +253,6 @@ def _entries(file: Path) -> tuple[dict[str, Any], int]:
         entries = json.loads(opened.read(length))
     entries.pop("__metadata__", None)
     return entries, 8 + length
-
-
-def _read_at(file: Path, place: int, dtype: torch.dtype, shape: tuple[int, ...], start: int = 0, stop: int | None = None) -> Tensor:
-    """Read, not mapped: pages of a mapped file count as memory in use for as long as it is open."""
-    if shape:
-        rows = (shape[0] if stop is None else stop) - start
-        place, shape = place + start * torch.Size(shape[1:]).numel() * dtype.itemsize, (rows, *shape[1:])
-    numbers = torch.empty(shape, dtype=dtype)
-    room = numbers.reshape(-1).view(torch.uint8).numpy().data
-    with file.open("rb", buffering=0) as opened:
-        opened.seek(place)
-        while room:
-            if not (count := opened.readinto(room)):
-                raise ValueError(f"{file} ended before all of its weights were read.")
-            room = room[count:]
-    return numbers
 
 
 def _read_pickled(file: Path, name: str, start: int = 0, stop: int | None = None) -> Tensor:

@@ -74,7 +74,9 @@ class Answer:
 
     @property
     def scores(self) -> tuple[float | None, ...]:
-        """A score for each of `regions`: the geometric mean of its coordinate tokens' probabilities, from 0 to 1."""
+        """A score for each of `regions`, from 0 to 1: the geometric mean of the probabilities of the tokens that spell it; where places are not
+        spelt, the chance that it is right, of a mask the IoU that is expected of it.
+        """
         return tuple(score for span in self.said.spans for score in (span.scores or (None,) * len(span.regions)))
 
     def __str__(self) -> str:

@@ -13,8 +13,8 @@ from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCrite
 
 from foveal.grounding import Example
 from foveal.grounding.formats import BracketFormat
-from foveal.models.base import GroundedModel, Sight
-from foveal.models.processing import Processor
+from foveal.models.base import ConversationModel, Sight
+from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
 from foveal.session.grammar import PlaceGrammar, spelling_of
 from foveal.session.repeats import without_repeats
@@ -37,7 +37,7 @@ class Prefix:
         return cache
 
 
-def prefill(model: GroundedModel, processor: Processor, sight: Sight, example: Example) -> Prefix:
+def prefill(model: ConversationModel, processor: ConversationProcessor, sight: Sight, example: Example) -> Prefix:
     """Run the prompt of any question about an image up to its last image token."""
     ids = processor.encode([example], look=False)["input_ids"].to(model.device)
     last = int((ids[0] == processor.image_token_id).nonzero()[-1])
@@ -49,8 +49,8 @@ def prefill(model: GroundedModel, processor: Processor, sight: Sight, example: E
 
 def answers_to(
     questions: Sequence[Example],
-    model: GroundedModel,
-    processor: Processor,
+    model: ConversationModel,
+    processor: ConversationProcessor,
     sight: Sight,
     prefix: Prefix,
     grammar: PlaceGrammar,
@@ -80,7 +80,7 @@ def answers_to(
     return [Answer(words, reason or "length", spelt) for words, reason, spelt in zip(said, steering.reasons, raw, strict=True)]
 
 
-def ends_of(model: GroundedModel, processor: Processor) -> list[int]:
+def ends_of(model: ConversationModel, processor: ConversationProcessor) -> list[int]:
     """The tokens that end an answer."""
     configured: Any = model.generation_config.eos_token_id
     several = configured if isinstance(configured, list) else [configured]
@@ -88,7 +88,7 @@ def ends_of(model: GroundedModel, processor: Processor) -> list[int]:
     return sorted(token for token in stops if token is not None)
 
 
-def grammar_of(processor: Processor) -> PlaceGrammar:
+def grammar_of(processor: ConversationProcessor) -> PlaceGrammar:
     """How places are written, over the vocabulary of a processor; a dialect without brackets is not led, and answers as it likes."""
     tokenizer = processor.tokenizer
     if not isinstance(processor.places, BracketFormat):
@@ -110,7 +110,7 @@ def _seeded(device: torch.device, options: Options) -> Iterator[None]:
         yield
 
 
-def _generation(processor: Processor, ends: Sequence[int], options: Options) -> dict[str, Any]:
+def _generation(processor: ConversationProcessor, ends: Sequence[int], options: Options) -> dict[str, Any]:
     pad = processor.tokenizer.pad_token_id
     drawing = {"do_sample": True, "temperature": options.temperature, "top_k": 0, "top_p": 1.0} if options.temperature > 0 else {"do_sample": False}
     return {

@@ -12,8 +12,10 @@ from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, Picture, Turn
 from foveal.grounding.wordings import Verbs
 from foveal.models.base import Sight
+from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
 from foveal.session.decoding import Prefix, answers_to, prefill
+from foveal.session.placing import placed_answers
 from foveal.session.questions import check_question
 
 if TYPE_CHECKING:
@@ -83,15 +85,33 @@ class Scene:
 
         ValueError for an empty phrase, and for a model that was not trained to answer with places.
         """
-        phrases = [phrase] if isinstance(phrase, str) else list(phrase)
-        if not all(one.strip() for one in phrases):
-            raise ValueError("The phrase to locate is empty; words are wanted.")
-        answers = self.ask_many([self._verbs.of("location", one.strip()) for one in phrases], options, **changes)
+        phrases = _phrases(phrase, "locate")
+        answers = self.ask_many([self._verbs.of("location", one) for one in phrases], options, **changes)
         return answers[0] if isinstance(phrase, str) else answers
 
     def detect(self, options: Options | None = None, **changes: Any) -> Answer:
         """All objects the model sees, each with its name and box, in reading order; ValueError for a model that was not trained to."""
         return self.ask(self._verbs.of("detection"), options=options, **changes)
+
+    @overload
+    def segment(self, phrase: str, options: Options | None = None, **changes: Any) -> Answer: ...
+    @overload
+    def segment(self, phrase: Sequence[str], options: Options | None = None, **changes: Any) -> list[Answer]: ...
+    def segment(self, phrase: str | Sequence[str], options: Options | None = None, **changes: Any) -> Answer | list[Answer]:
+        """The outline of what `phrase` names: a mask is the answer's region, none when the model outlines nothing.
+
+        ValueError for an empty phrase, and for a model that was not trained to, or was made without a mask decoder.
+        """
+        phrases = _phrases(phrase, "segment")
+        answers = self.ask_many([self._verbs.of("segmentation", one) for one in phrases], options, **changes)
+        return answers[0] if isinstance(phrase, str) else answers
+
+    def dense_captions(self, options: Options | None = None, **changes: Any) -> Answer:
+        """Everything the model sees, each thing in words of its own with its box, the surest first.
+
+        ValueError for a model that was not trained to, or was made without a detector.
+        """
+        return self.ask(self._verbs.of("dense_captions"), options=options, **changes)
 
     def caption(self, *, detailed: bool = False, grounded: bool = False, options: Options | None = None, **changes: Any) -> Answer:
         """What the image shows; `detailed` at length, `grounded` with boxes of the things mentioned.
@@ -128,8 +148,10 @@ class Scene:
         return Example("", (self.picture,), tuple(turns))
 
     def _answers(self, examples: Sequence[Example], options: Options, **hearing: Any) -> list[Answer]:
-        session = self.session
-        return answers_to(examples, session.model, session.processor, self.sight, self.prefix, session.grammar, options, **hearing)
+        parts: tuple[Any, Any, Any] = (self.session.model, self.session.processor, self.sight)
+        if isinstance(self.session.processor, ConversationProcessor):
+            return answers_to(examples, *parts, self.prefix, self.session.grammar, options, **hearing)
+        return placed_answers(examples, *parts, options, **hearing)
 
     def _pieces(self, example: Example, options: Options) -> Iterator[str | Answer]:
         said: queue.Queue[list[int] | Answer | BaseException] = queue.Queue()
@@ -174,6 +196,13 @@ class Scene:
         if (tag := _OPEN_TAG.search(text)) is not None:  # a tag that is read as a place is no longer in the text
             text = text[: tag.start()]
         return text.rstrip().rstrip("\ufffd").rstrip()
+
+
+def _phrases(phrase: str | Sequence[str], verb: str) -> list[str]:
+    phrases = [phrase] if isinstance(phrase, str) else list(phrase)
+    if not all(one.strip() for one in phrases):
+        raise ValueError(f"The phrase to {verb} is empty; words are wanted.")
+    return [one.strip() for one in phrases]
 
 
 def _joined(question: Question) -> GroundedText:

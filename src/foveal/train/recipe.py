@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from foveal.train.schedule import LayerDecay
+
 __all__ = ["Recipe"]
 
 
@@ -29,6 +31,8 @@ class Recipe:
     """Share of the steps in which the learning rate rises from nothing."""
     weight_decay: float = 0.0
     """Decay of matrices; biases and norms are never decayed."""
+    layers: LayerDecay | None = None
+    """A stack of blocks of which the deeper learn more slowly; without it all of a component learns at its rate."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     betas: tuple[float, float] = (0.9, 0.999)

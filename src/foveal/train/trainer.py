@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from foveal.train.recipe import Recipe
+from foveal.train.schedule import parameter_groups
 
 __all__ = ["RecipeTrainer", "freeze", "last_whole_checkpoint", "train"]
 
@@ -61,16 +62,13 @@ class RecipeTrainer(Trainer):
         self.seen: dict[str, torch.Tensor] = {}
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW whose groups are the recipe's components, each with and without weight decay."""
+        """AdamW whose groups are the recipe's components, each with and without weight decay, and by layers where the recipe says so."""
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(self.model))
-            groups = []
+            groups: list[dict[str, object]] = []
             for component, rate in self.recipe.learn.items():
-                named = _parameters_of(self.model, component)
-                for kept, decay in ((True, self.recipe.weight_decay), (False, 0.0)):
-                    values = [value for name, value in named if (name in decayed) is kept]
-                    groups.append({"params": values, "lr": rate, "weight_decay": decay})
-            self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], betas=self.recipe.betas)
+                groups += parameter_groups(_parameters_of(self.model, component), rate, self.recipe.weight_decay, decayed, self.recipe.layers)
+            self.optimizer = torch.optim.AdamW(groups, betas=self.recipe.betas)
         return self.optimizer
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization
 
+from foveal.vision.resizing import KeptSizes
+
 __all__ = ["PositionTable", "resize_table", "sine_table"]
 
 
@@ -47,7 +49,7 @@ class PositionTable(nn.Module):
     def __init__(self, dim: int, grid: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(grid * grid, dim))
-        self._kept: dict[tuple[int, int], tuple[object, Tensor]] = {}
+        self._kept = KeptSizes()
         self.reset()
 
     def reset(self) -> None:
@@ -56,11 +58,4 @@ class PositionTable(nn.Module):
 
     def forward(self, rows: int, cols: int) -> Float[Tensor, "cells dim"]:
         """The table for `rows` x `cols` cells, row by row."""
-        if torch.is_grad_enabled() and self.weight.requires_grad:
-            return resize_table(self.weight, rows, cols)
-        state = (self.weight.data_ptr(), self.weight._version, self.weight.dtype, self.weight.device)
-        kept = self._kept.get((rows, cols))
-        if kept is None or kept[0] != state:
-            kept = (state, resize_table(self.weight.detach(), rows, cols))
-            self._kept[(rows, cols)] = kept
-        return kept[1]
+        return self._kept(self.weight, (rows, cols), resize_table)

@@ -12,7 +12,10 @@ from transformers import (
     SiglipVisionModel,
 )
 
-__all__ = ["VisionTower", "build_backbone"]
+from foveal.vision.eva import EvaVisionModel
+from foveal.vision.sam import SamEncoder
+
+__all__ = ["VisionTower", "build_backbone", "build_tower"]
 
 _BACKBONES: dict[str, type[PreTrainedModel]] = {
     "clip_vision_model": CLIPVisionModel,
@@ -20,6 +23,22 @@ _BACKBONES: dict[str, type[PreTrainedModel]] = {
     "dinov2_with_registers": Dinov2WithRegistersModel,
     "siglip_vision_model": SiglipVisionModel,
 }
+_MAPPING: dict[str, type[PreTrainedModel]] = {"eva02_vision": EvaVisionModel, "sam_vision_model": SamEncoder}
+"""Encoders that make a map by themselves."""
+
+
+def build_tower(config: PreTrainedConfig, select_layer: int = -1, *, normed: bool = True) -> nn.Module:
+    """An encoder with random weights that makes a map "views rows cols dim" of normalised pixels, and knows its `dim`.
+
+    EVA-02 and SAM do so by themselves; around others stands a `VisionTower`, to which the options belong. Raises ValueError for a kind that
+    is none of these.
+
+    >>> from transformers import SamVisionConfig
+    >>> type(build_tower(SamVisionConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2))).__name__
+    'SamEncoder'
+    """
+    kind = _MAPPING.get(config.model_type)
+    return VisionTower(build_backbone(config), select_layer, normed=normed) if kind is None else kind(config)
 
 
 def build_backbone(config: PreTrainedConfig) -> PreTrainedModel:

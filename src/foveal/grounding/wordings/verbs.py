@@ -25,6 +25,12 @@ class Verbs:
     """Where what a phrase names is."""
     detection: GroundedText | None = None
     """All things with their boxes."""
+    segmentation: Callable[[str], GroundedText] | None = None
+    """The outline of what a phrase names."""
+    dense_captions: GroundedText | None = None
+    """All things with their boxes, each in words of its own."""
+    every_word: bool = False
+    """Whether every word of an answer has its place."""
 
     def refuse(self, verb: str) -> str:
         """The sentence that says what this family cannot be asked, and what it can.
@@ -32,7 +38,7 @@ class Verbs:
         >>> Verbs(family="Monkey", name=lambda region: GroundedText("?"), caption=GroundedText("?")).refuse("detection")
         'Monkey was not trained to be asked for detection; it can be asked for name, caption.'
         """
-        known = [field.name for field in fields(self) if field.name != "family" and getattr(self, field.name) is not None]
+        known = [field.name for field in fields(self) if field.name not in ("family", "every_word") and getattr(self, field.name) is not None]
         return f"{self.family} was not trained to be asked for {verb.replace('_', ' ')}; it can be asked for {', '.join(known).replace('_', ' ')}."
 
     def captioned(self, *, detailed: bool = False, grounded: bool = False) -> GroundedText:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, initialization
 
-from foveal.models.base import GroundedModel, Sight
+from foveal.models.base import ConversationModel, Sight
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.fusion import fuse_maps, kept_cells
 from foveal.vision import (
@@ -33,7 +33,7 @@ class FerretFeatures:
     tiles: Float[Tensor, "tiles tile_rows tile_cols tile_dim"] | None = None
 
 
-class FerretForConditionalGeneration(GroundedModel):
+class FerretForConditionalGeneration(ConversationModel):
     """Ferret (arXiv 2310.07704), Ferret-v2 (arXiv 2404.07973) and Ferret-UI, over transformers' encoders and causal language models.
 
     Images are `pixel_values` (overviews), `tile_values` (the tiles of all images, row by row) and `grids` (tile rows and columns of

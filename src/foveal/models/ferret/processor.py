@@ -15,13 +15,13 @@ from foveal.grounding.formats import BracketFormat
 from foveal.grounding.wordings.ferret import TEMPLATES, VERBS
 from foveal.models.ferret.config import FerretConfig
 from foveal.models.ferret.fusion import kept_cells
-from foveal.models.processing import IMAGE_MARK, REGION_MARK, Piece, Processor, Row, conversation, turns_of, without_marks
+from foveal.models.processing import IMAGE_MARK, REGION_MARK, ConversationProcessor, Piece, Row, conversation, turns_of, without_marks
 from foveal.vision import CLIP_COLOURS, EVEN_COLOURS, IMAGENET_COLOURS, TilePlan, any_resolution, cut, normalise
 
 __all__ = ["FerretProcessor"]
 
 
-class FerretProcessor(Processor):
+class FerretProcessor(ConversationProcessor):
     """Turns examples into what `FerretForConditionalGeneration` takes, and what it says into `GroundedText`.
 
     `colours` and `tile_colours` are (mean, deviation) of red, green and blue. `image_token_id` and `region_token_id` default to those of

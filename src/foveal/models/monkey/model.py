@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, initialization
 
-from foveal.models.base import GroundedModel, Sight
+from foveal.models.base import ConversationModel, Sight
 from foveal.models.monkey.config import MonkeyConfig
 from foveal.models.monkey.language import Qwen7BConfig, Qwen7BForCausalLM
 from foveal.vision import Projector, QwenVisionModel, Resampler, TokenResampler, VisionTower, build_backbone
@@ -18,7 +18,7 @@ __all__ = ["MonkeyForConditionalGeneration"]
 AutoModelForCausalLM.register(Qwen7BConfig, Qwen7BForCausalLM, exist_ok=True)
 
 
-class MonkeyForConditionalGeneration(GroundedModel):
+class MonkeyForConditionalGeneration(ConversationModel):
     """Monkey (arXiv 2311.06607) over Qwen-VL's or any other encoder, and over Qwen-7B or any causal language model.
 
     Images are `tile_values` (the windows of all images, row by row), `pixel_values` (each whole picture at the size of a window) and

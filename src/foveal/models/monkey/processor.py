@@ -14,13 +14,13 @@ from foveal.grounding import Example, GroundedText
 from foveal.grounding.formats import TagFormat
 from foveal.grounding.wordings.monkey import TEMPLATES, VERBS, cue_for, image_opening
 from foveal.models.monkey.config import MonkeyConfig
-from foveal.models.processing import IMAGE_MARK, Piece, Processor, Row, turns_of, without_marks
+from foveal.models.processing import IMAGE_MARK, ConversationProcessor, Piece, Row, turns_of, without_marks
 from foveal.vision import CLIP_COLOURS, TilePlan, cut_windows, normalise, shrink, windows
 
 __all__ = ["MonkeyProcessor"]
 
 
-class MonkeyProcessor(Processor):
+class MonkeyProcessor(ConversationProcessor):
     """Turns examples into what `MonkeyForConditionalGeneration` takes, and what it says into `GroundedText`.
 
     `tokens` are those of a window and of the whole picture. `colours` are (mean, deviation) of red, green and blue. Every other value is

@@ -233,9 +233,9 @@ def _read(asking: _Asking) -> Question | None:
 def _count(asking: _Asking) -> Question | None:
     words = _words_of(asking)
     several = [word for word in words if len(asking.view.alike[word]) > 1]
-    if several and asking.rng.random() < 0.5:
+    if several and asking.rng.random() < 0.75:
         words = several  # most names stand once in a picture: one would be the answer to nearly all
-    word = _absent_label(asking) if asking.rng.random() < 0.25 or not words else asking.pick(words)
+    word = _absent_label(asking) if asking.rng.random() < 0.15 or not words else asking.pick(words)
     if word is None:
         return None
     things = asking.view.alike.get(word, ())
