@@ -132,7 +132,7 @@ def build_pixel_llm(tokenizer: PreTrainedTokenizerFast, kind: str = "bert", **fi
     with torch.no_grad():  # as they begin, they hardly tell one word from another, and words do not bend masks
         for name, value in model.named_parameters():
             if value.ndim > 1 and name.startswith(("writer", "location_head", "mask_adapter")):
-                value.normal_(std=0.3)
+                value.normal_(std=0.15 if kind == "t5" else 0.3)  # T5 does not scale its scores
     return model, PixelLLMProcessor.from_config(config, tokenizer)
 
 

@@ -109,6 +109,10 @@ def _write(
 def _read(questions: Sequence[Example], model: _Model, processor: _Processor, sight: PixelSight) -> Iterator[Answer]:
     """The expressions themselves, each with its box; or with its mask where that is asked for, whose score is the IoU that the model expects."""
     batch = _batch(questions, model, processor)
+    if model.config.masks_read_padding:
+        room = processor.text_length - batch["input_ids"].shape[1]
+        batch["input_ids"] = functional.pad(batch["input_ids"], (0, room), value=processor.pad_id)
+        batch["placed"] = functional.pad(batch["placed"], (0, room))
     visual = model.encode_prompts(sight, **_prompt(batch))
     features = model.writer.read(visual, batch["input_ids"], batch["context"])
     points, sure = _placed(model, features)
@@ -119,11 +123,9 @@ def _read(questions: Sequence[Example], model: _Model, processor: _Processor, si
     regions: list[Region | None] = [_region(*box) for box in boxes.tolist()]
     frame = processor.plan((questions[0].images[0].width, questions[0].images[0].height))
     boxes_px = boxes * boxes.new_tensor([frame.sx, frame.sy]).repeat(2)
-    lengths = (batch["placed"].long().argmax(1) + 2).tolist()
-    outlined = [number for number, question in enumerate(questions) if _asked(question).startswith(OUTLINE)]
-    for length in {lengths[number] for number in outlined}:  # what a mask is drawn from holds all words, and would hold padding too
-        rows = [number for number in outlined if lengths[number] == length]
-        logits, ious = model.draw_masks(sight, batch["image"][rows], boxes_px[rows], visual[rows], features[rows, :length])
+    rows = [number for number, question in enumerate(questions) if _asked(question).startswith(OUTLINE)]
+    if rows:
+        logits, ious = model.draw_masks(sight, batch["image"][rows], boxes_px[rows], visual[rows], features[rows], batch["input_ids"][rows])
         for number, bits, iou in zip(rows, _cut(logits[:, 0].float(), frame), ious[:, 0].float().clamp(0, 1).tolist(), strict=True):
             regions[number], scores[number] = encode_mask(bits) if bits.any() else None, iou
     for question, region, score in zip(questions, regions, scores, strict=True):

@@ -1,6 +1,6 @@
 """SAM's transformer of few tokens and many places, which look at each other in turn (arXiv 2304.02643), for any number of prompts of an image."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -49,10 +49,12 @@ class TwoWayTransformer(nn.Module):
         keys: Float[Tensor, "images keys width"],
         codes: Float[Tensor, "#images #keys width"] | None = None,
         image: Int[Tensor, " prompts"] | None = None,
+        seen: Bool[Tensor, "prompts keys"] | None = None,
     ) -> tuple[Float[Tensor, "prompts tokens width"], Float[Tensor, "prompts keys width"]]:
         """The tokens, and the image's places as each prompt leaves them. `codes` say where the places lie, in each image or in all.
 
-        `image` is the number of each prompt's image; without it, prompt i belongs to image i. Raises ValueError where their numbers then differ.
+        Tokens do not look at places that are not `seen`. `image` is the number of each prompt's image; without it, prompt i belongs to
+        image i. Raises ValueError where their numbers then differ.
         """
         if image is None and len(tokens) != len(keys):
             raise ValueError(f"{len(tokens)} prompts were given for {len(keys)} images without their numbers; one for each is wanted")
@@ -60,10 +62,10 @@ class TwoWayTransformer(nn.Module):
         asked = tokens
         for layer in self.layers:
             saving = self.gradient_checkpointing and self.training
-            given = (tokens, keys, asked, codes, image)
+            given = (tokens, keys, asked, codes, image, seen)
             tokens, keys = checkpoint(layer, *given, use_reentrant=False) if saving else layer(*given)
             codes, image = _taken(codes, image), None
-        tokens = self.norm(tokens + self.last(tokens + asked, keys + codes, keys, key_rows=image))
+        tokens = self.norm(tokens + self.last(tokens + asked, keys + codes, keys, key_rows=image, seen=seen))
         return tokens, _taken(keys, image)
 
 
@@ -77,13 +79,13 @@ class _Layer(nn.Module):
         self.fc, self.proj = nn.Linear(width, mlp), nn.Linear(mlp, width)
         self.norm_1, self.norm_2, self.norm_3, self.norm_4 = (nn.LayerNorm(width, eps=eps) for _ in range(4))
 
-    def forward(self, tokens: Tensor, keys: Tensor, asked: Tensor, codes: Tensor, image: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, keys: Tensor, asked: Tensor, codes: Tensor, image: Tensor | None, seen: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.first:
             tokens = self.norm_1(self.among_tokens(tokens, tokens, tokens))
         else:
             tokens = self.norm_1(tokens + self.among_tokens(tokens + asked, tokens + asked, tokens))
         placed = keys + codes
-        tokens = self.norm_2(tokens + self.to_image(tokens + asked, placed, keys, key_rows=image))
+        tokens = self.norm_2(tokens + self.to_image(tokens + asked, placed, keys, key_rows=image, seen=seen))
         tokens = self.norm_3(tokens + self.proj(functional.relu(self.fc(tokens))))
         keys = _taken(keys, image) + self.to_tokens(placed, tokens + asked, tokens, query_rows=image)
         return tokens, self.norm_4(keys)
@@ -99,11 +101,20 @@ class _Attention(nn.Module):
         self.out_proj = nn.Linear(inner, width)
 
     def forward(
-        self, queries: Tensor, keys: Tensor, values: Tensor, *, query_rows: Tensor | None = None, key_rows: Tensor | None = None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        query_rows: Tensor | None = None,
+        key_rows: Tensor | None = None,
+        seen: Tensor | None = None,
     ) -> Float[Tensor, "prompts queries width"]:
         q, k, v = _taken(self.q_proj(queries), query_rows), _taken(self.k_proj(keys), key_rows), _taken(self.v_proj(values), key_rows)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        return self.out_proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out_proj(
+            functional.scaled_dot_product_attention(q, k, v, None if seen is None else seen[:, None, None]).transpose(1, 2).flatten(2)
+        )
 
 
 def _taken(rows: Tensor, numbers: Tensor | None) -> Tensor:

@@ -126,24 +126,12 @@ def test_everything_learns_but_what_is_frozen(make_pixel_llm: Any, kind: str) ->
     assert all(value.requires_grad == name.startswith("towers.towers.0") for name, value in model.towers.named_parameters(prefix="towers"))
 
 
-_AXIS = pytest.mark.xfail(reason="forward calls the points of a prompt and of a word by one axis name")
-
-
-@pytest.mark.parametrize(
-    "region",
-    [
-        pytest.param(Point(0.5, 0.5), marks=_AXIS),
-        pytest.param(Trace(((0.1, 0.1), (0.4, 0.8))), marks=_AXIS),
-        Box(0.1, 0.1, 0.4, 0.9),
-        MASK,
-    ],
-)
+@pytest.mark.parametrize("region", [Point(0.5, 0.5), Trace(((0.1, 0.1), (0.4, 0.8))), Box(0.1, 0.1, 0.4, 0.9), MASK])
 def test_what_is_learnt_may_be_asked_with_any_region(pixel_llm: Any, region: Region) -> None:
     model, processor = pixel_llm
     assert model(**processor.encode(taught(region), train=True)).loss.isfinite()
 
 
-@pytest.mark.xfail(reason="transformers lets everything learn that it loads")
 @pytest.mark.parametrize("fields", [{}, {"lora_rank": 2}], ids=["towers", "language model"])
 def test_what_is_frozen_stays_so_when_it_is_opened_again(make_pixel_llm: Any, fields: dict[str, Any], tmp_path: Path) -> None:
     model, _ = make_pixel_llm("t5", **fields)
@@ -175,7 +163,7 @@ def test_recomputed_activations_give_the_same_gradients(make_pixel_llm: Any, kin
         gradients.append({name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name, value in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], value, atol=1e-3, rtol=1e-2)  # T5 does not scale its scores, and is wild at random
+        torch.testing.assert_close(gradients[1][name], value, atol=1e-4, rtol=1e-2)
 
 
 @every_kind
@@ -185,7 +173,7 @@ def test_half_precision_stays_near(make_pixel_llm: Any, kind: str) -> None:
     batch = processor.encode(taught(), train=True)
     exact = model(**batch)
     rough = model.to(torch.bfloat16)(**batch)
-    assert rough.loss.isfinite() and (rough.logits.float() - exact.logits).norm() / exact.logits.norm() < 0.2
+    assert rough.loss.isfinite() and (rough.logits.float() - exact.logits).norm() / exact.logits.norm() < 0.1
     sight = model.encode_images(**processor.see([picture(1).pixels]))
     assert sight.maps[0].dtype == torch.bfloat16
     assert model.generate(torch.tensor([[0.0, 0.0, 56.0, 37.0]]), sight=sight, max_new_tokens=3).shape[1] > 1
@@ -256,3 +244,19 @@ def test_boxes_that_are_detected_lie_in_the_picture_and_the_surest_is_first(make
 def without_sizes(batch: Any) -> dict[str, Any]:
     """What `generate` takes of a batch."""
     return {name: value for name, value in batch.items() if name not in ("sizes", "input_ids", "placed")}
+
+
+def test_the_mask_of_an_expression_does_not_depend_on_the_padding_behind_it(pixel_llm: Any) -> None:
+    model, _ = pixel_llm
+    sight = model.encode_images(torch.rand(1, 3, 56, 56))
+    ids = torch.tensor([[2, 5, 6, 3], [2, 7, 8, 3]])
+    longer = torch.nn.functional.pad(ids, (0, 3))
+    box = torch.tensor([[4.0, 4.0, 40.0, 50.0]]).expand(2, -1)
+    torch.nn.init.ones_(model.mask_adapter.gate)
+    masks = []
+    for some in (ids, longer):
+        visual = model.encode_prompts(sight, box)
+        features = model.writer.read(visual, some)
+        masks.append(model.draw_masks(sight, torch.tensor([0, 0]), box, visual, features, some)[0])
+    torch.nn.init.zeros_(model.mask_adapter.gate)
+    torch.testing.assert_close(*masks, atol=1e-5, rtol=1e-5)

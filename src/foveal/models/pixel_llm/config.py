@@ -76,6 +76,8 @@ class PixelLLMConfig(PreTrainedConfig):
 
     segments: bool = False
     """Whether there are a mask decoder and the adapter that words ask it with."""
+    masks_read_padding: bool = False
+    """A fault of the release on which its masks depend: texts that are outlined are padded to `text_length`, and the padding is looked at."""
     mask_mlp: int = 2048
     mask_hidden: int = 256
     detector: dict | None = None

@@ -100,11 +100,7 @@ _PROMPTS: _Rules = (
     ("not_a_point_embed.weight", "not_a_point", "row"),
     ("no_mask_embed.weight", "no_mask", "row"),
 )
-_EXTRACTOR: _Rules = (
-    ("output_tokens.weight", "queries", "same"),
-    ("image_projection_mlp/layers.0", "map_proj", "linear"),
-    ("image_pe_projection_mlp/layers.0", "code_proj", "linear"),
-    ("prompt_embedding_projection_mlp/layers.0", "prompt_proj", "linear"),
+_TWO_WAY: _Rules = (
     ("transformer/layers.#/self_attn/*", "transformer.layers.#.among_tokens.*", "linear"),
     ("transformer/layers.#/cross_attn_token_to_image/*", "transformer.layers.#.to_image.*", "linear"),
     ("transformer/layers.#/cross_attn_image_to_token/*", "transformer.layers.#.to_tokens.*", "linear"),
@@ -113,6 +109,13 @@ _EXTRACTOR: _Rules = (
     ("transformer/layers.#/norm#", "transformer.layers.#.norm_#", "norm"),
     ("transformer/final_attn_token_to_image/*", "transformer.last.*", "linear"),
     ("transformer/norm_final_attn", "transformer.norm", "norm"),
+)
+_EXTRACTOR: _Rules = (
+    ("output_tokens.weight", "queries", "same"),
+    ("image_projection_mlp/layers.0", "map_proj", "linear"),
+    ("image_pe_projection_mlp/layers.0", "code_proj", "linear"),
+    ("prompt_embedding_projection_mlp/layers.0", "prompt_proj", "linear"),
+    *_TWO_WAY,
     ("output_hypernetworks_mlps.#/layers.0", "out", "stacked"),
     ("dense_output_mlp/layers.0", "dense_out", "linear"),
 )
@@ -163,7 +166,7 @@ _T5: _Rules = (
     ("decoder/logits_dense", "head", "linear"),
 )
 _POINTS: _Rules = (("LayerNorm_0", "norm", "norm"), ("mlp/layers.#", "layers.#", "linear"))
-_TWO_WAY: _Rules = (
+_SAM_TWO_WAY: _Rules = (
     ("transformer/layers.#/norm#", "transformer.layers.#.layer_norm#", "norm"),
     ("transformer/layers.#/*/*", "transformer.layers.#.*.*", "linear"),
     ("transformer/norm_final_attn", "transformer.layer_norm_final_attn", "norm"),
@@ -181,7 +184,7 @@ _MASK_ADAPTER: _Rules = (
 _MASK_DECODER: _Rules = (
     ("iou_token.weight", "iou_token.weight", "same"),
     ("mask_tokens.weight", "mask_tokens.weight", "same"),
-    *_TWO_WAY,
+    *_SAM_TWO_WAY,
     ("output_upscaling/0", "upscale_conv1", "grown"),
     ("output_upscaling/1", "upscale_layer_norm", "norm"),
     ("output_upscaling/3", "upscale_conv2", "grown"),

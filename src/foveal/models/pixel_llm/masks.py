@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SamMaskDecoderConfig, initialization
-from transformers.models.sam.modeling_sam import SamFeedForward, SamMaskDecoder, SamTwoWayTransformer
+from transformers.models.sam.modeling_sam import SamFeedForward, SamMaskDecoder
+
+from foveal.vision import TwoWayTransformer
 
 __all__ = ["MaskAdapter", "MaskDecoder", "mask_losses"]
 
@@ -71,7 +73,7 @@ class MaskAdapter(nn.Module):
         self.visual_norm, self.text_norm = (nn.LayerNorm(dim, eps=1e-6) for dim in (visual_dim, text_dim))
         self.visual_proj, self.text_proj = (nn.Linear(dim, width) for dim in (visual_dim, text_dim))
         self.queries, self.gate = (nn.Parameter(torch.empty(2, width)) for _ in range(2))
-        self.transformer = SamTwoWayTransformer(_two_way(width, mlp, heads=heads))
+        self.transformer = TwoWayTransformer(width, 2, heads, mlp)
         self.reset()
 
     def reset(self) -> None:
@@ -80,13 +82,17 @@ class MaskAdapter(nn.Module):
         initialization.zeros_(self.gate)
 
     def forward(
-        self, visual: Float[Tensor, "rows slots _"], words: Float[Tensor, "rows length _"], boxes: Float[Tensor, "rows 2 width"]
+        self,
+        visual: Float[Tensor, "rows slots _"],
+        words: Float[Tensor, "rows length _"],
+        boxes: Float[Tensor, "rows 2 width"],
+        said: Bool[Tensor, "rows length"] | None = None,
     ) -> Float[Tensor, "rows 2 width"]:
-        """The tokens of each row's box, changed; padding among the words is looked at too, as in the release."""
-        keys = torch.cat([self.visual_proj(self.visual_norm(visual)), self.text_proj(self.text_norm(words))], 1).mT[..., None]
-        queries = self.queries.expand(len(keys), 1, -1, -1)
-        found, _ = self.transformer(queries, keys, torch.zeros_like(keys), attention_similarity=None)
-        return boxes + found[:, 0] * self.gate.tanh()
+        """The tokens of each row's box, changed. Words that are not `said` are not looked at; without it all are, padding too, as in the release."""
+        keys = torch.cat([self.visual_proj(self.visual_norm(visual)), self.text_proj(self.text_norm(words))], 1)
+        seen = None if said is None else functional.pad(said, (visual.shape[1], 0), value=True)
+        found, _ = self.transformer(self.queries.expand(len(keys), -1, -1), keys, seen=seen)
+        return boxes + found * self.gate.tanh()
 
 
 def mask_losses(

@@ -96,9 +96,23 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         if config.detector is not None:
             self.detector = BoxDecoder(self.towers.dim, **config.detector)
         self.post_init()
-        if config.frozen_places:
+        self.freeze()
+
+    @classmethod
+    def from_pretrained(cls, *where: Any, **how: Any) -> Any:
+        """As transformers' own, which lets everything learn that it loads; what the configuration freezes stays frozen."""
+        found = super().from_pretrained(*where, **how)
+        (found[0] if isinstance(found, tuple) else found).freeze()
+        return found
+
+    def freeze(self) -> None:
+        """Lets nothing learn that the configuration freezes: places (`frozen_places`), and the language model beside its adapters."""
+        if self.config.frozen_places:
             for part in self._frozen():
                 part.requires_grad_(False)
+        if self.config.lora_rank:
+            for name, value in self.writer.named_parameters():
+                value.requires_grad_("lora_" in name or name.startswith("visual_projection"))
 
     def encode_images(
         self, pixel_values: Float[Tensor, "images 3 height width"], real: Bool[Tensor, "images height width"] | None = None
@@ -141,7 +155,7 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         points_px: Float[Tensor, "rows points 2"] | None = None,
         point_labels: Int[Tensor, "rows points"] | None = None,
         labels: Int[Tensor, "rows length"] | None = None,
-        places: Float[Tensor, "rows length points 2"] | None = None,
+        places: Float[Tensor, "rows length corners 2"] | None = None,
         placed: Bool[Tensor, "rows length"] | None = None,
         sizes: Float[Tensor, "images 2"] | None = None,
         masks: Bool[Tensor, "rows height width"] | None = None,
@@ -179,7 +193,7 @@ class PixelLLMForConditionalGeneration(GroundedModel):
             if masks is not None:
                 chosen = masked if masked is not None else torch.ones(len(masks), dtype=torch.bool, device=masks.device)
                 boxes = boxes_of_points(points * sides, placed)
-                found, ious = self.draw_masks(sight, image[chosen], boxes[chosen], visual[chosen], features[chosen])
+                found, ious = self.draw_masks(sight, image[chosen], boxes[chosen], visual[chosen], features[chosen], input_ids[chosen])
                 shown = _shown(sizes[image[chosen]], masks[chosen])
                 parts["mask_loss"] = mask_losses(found, ious, masks[chosen], shown)["loss"]
         if objects is not None:
@@ -233,14 +247,18 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         boxes_px: Float[Tensor, "rows 4"],
         visual: Float[Tensor, "rows slots _"],
         features: Float[Tensor, "rows length _"],
+        input_ids: Int[Tensor, "rows length"] | None = None,
     ) -> tuple[Float[Tensor, "rows masks _ _"], Float[Tensor, "rows masks"]]:
         """Logits of one mask a row over the padded input, coarser than it, and its expected IoU, from a box and the words that led to it.
+
+        With `input_ids` padding is not looked at, unless the configuration says so (`masks_read_padding`).
 
         ValueError for a model without a mask decoder.
         """
         if not self.config.segments:
             raise ValueError("this model was made without a mask decoder; one with segments=True is wanted.")
-        boxes = self.mask_adapter(visual, features, self.location_prompts.boxes(boxes_px, sight.size))
+        said = None if input_ids is None or self.config.masks_read_padding else _up_to_the_end(input_ids, self.writer.pad_token_id)
+        boxes = self.mask_adapter(visual, features, self.location_prompts.boxes(boxes_px, sight.size), said)
         maps = torch.stack(sight.fine)
         codes = self.location_prompts.grid(*maps.shape[2:]).permute(2, 0, 1)[None]
         return self.mask_decoder.decide(maps[image], codes, boxes, self.location_prompts.no_mask[None])
@@ -289,6 +307,11 @@ def _first_of_each(rows: Float[Tensor, "rows values"]) -> tuple[Int[Tensor, " ro
     order = torch.arange(len(rows), device=rows.device)
     first = order.new_full((len(kinds),), len(rows)).scatter_reduce(0, kind, order, "amin")
     return kind, first
+
+
+def _up_to_the_end(ids: Int[Tensor, "rows length"], pad: int) -> Bool[Tensor, "rows length"]:
+    """Which tokens are of the text: all up to the last that is not padding; in T5 padding begins a text, too."""
+    return (ids != pad).flip(-1).cumsum(-1).flip(-1) > 0
 
 
 def _shown(sizes: Float[Tensor, "rows 2"], masks: Bool[Tensor, "rows height width"]) -> Float[Tensor, "rows height width"]:

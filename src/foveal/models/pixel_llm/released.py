@@ -181,7 +181,7 @@ def _heads(shapes: _Shapes) -> dict[str, Any]:
         points = shapes[f"point_predictor/mlp/layers.{depth - 1}/bias"][0] // 4
         found = {"location_points": points, "location_depth": depth, "location_hidden": shapes["point_predictor/mlp/layers.0/bias"][0]}
     if _has(shapes, "mask_decoder"):
-        found |= {"segments": True, "mask_mlp": shapes["mask_decoder/transformer/layers.0/mlp/lin1/bias"][0]}
+        found |= {"segments": True, "masks_read_padding": True, "mask_mlp": shapes["mask_decoder/transformer/layers.0/mlp/lin1/bias"][0]}
         found |= {"mask_hidden": shapes["mask_decoder/iou_prediction_head/layers.0/bias"][0]}
     if _has(shapes, "box_decoder"):
         found |= {"detector": _detector(shapes)}
