@@ -13,7 +13,7 @@ from foveal.grounding import Example, Picture, Turn
 from foveal.session import Session
 from foveal.zoo import list_models
 
-SCENES = 16
+SCENES = 40
 ONE_WORD = replace(SHORT_STYLE, texts=(1, 1), number_share=0.0)
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_ferret_v2_nano_tells_two_names_apart_at_a_box() -> None:
     assert right(session, asked) >= 0.8
 
 
-@pytest.mark.parametrize(("task", "least"), [("read", 0.3), ("present", 0.75)])
+@pytest.mark.parametrize(("task", "least"), [("read", 0.3), ("present", 0.65)])
 def test_monkey_nano_reads_and_knows_what_is_there(task: str, least: float) -> None:
     session = shipped("monkey-nano")
     drawings = [draw_scene(seed, "test", ONE_WORD) for seed in range(7_000_000, 7_000_000 + SCENES)]
