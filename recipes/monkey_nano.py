@@ -38,7 +38,7 @@ from monkey_stages import (
     new_tokenizer,
     take_words,
 )
-from nano import BF16, WORTH_COMPILING
+from nano import BF16, WORTH_COMPILING, run_phases
 from nano import Run as Training
 
 __all__ = ["ADAPT", "CONNECT", "ENCODER", "INSTRUCT", "LETTERS", "PRACTISE", "WHOLE", "Run", "main"]
@@ -233,15 +233,7 @@ def main(
     pictures: Annotated[int, typer.Option(min=SHARD, help="Pictures to learn from; they come in shards of 500.")] = PICTURES,
 ) -> None:
     """Train the small Monkey, phase by phase."""
-    names = phases.split(",")
-    if unknown := sorted(set(names) - set(PHASES)):
-        raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(PHASES)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, longer, pictures)
-    for name in names:
-        if not (done := folder / f"{name}.done").exists():
-            PHASES[name](run)
-            done.touch()
+    run_phases(Run(folder, longer, pictures), PHASES, phases)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ QUERIES = SIDE // 4
 NEARNESS, CALM = 8.0, 0.1
 """How sharply a query first looks at its own place, and how little what lies there first moves its look."""
 MIDDLES = 30.0
+"""Weight of how many things a cell stands for, beside what lies in it."""
 TOKENS = 200
 """Most tokens of the questions packed behind one picture."""
 SPECIAL = (

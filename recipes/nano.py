@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from nano_pupil import Pupil
 from nano_stages import Asked, Layouts, collate_asked, collate_layouts, feature_shard, new_model
 from nano_words import build_tokenizer, corpus, pieces_of
 
-__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WHOLE", "WIDE", "Run", "main"]
+__all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WHOLE", "WIDE", "Run", "main", "run_phases"]
 
 PICTURES = 24_000
 WORTH_COMPILING = 200
@@ -163,6 +163,21 @@ def ship(run: Run) -> None:
     (run.folder / "ferret-v2-nano" / "README.md").write_text((Path(__file__).parent / "nano_card.md").read_text())
 
 
+def run_phases(run: Run, phases: Mapping[str, Callable[[Any], None]], wanted: str) -> None:
+    """Runs the `wanted` phases, comma-separated and in that order, but for those that the run's folder says are done.
+
+    typer.BadParameter for one that is none of `phases`.
+    """
+    names = wanted.split(",")
+    if unknown := sorted(set(names) - set(phases)):
+        raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(phases)}")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (done := run.folder / f"{name}.done").exists():
+            phases[name](run)
+            done.touch()
+
+
 WORDS_ALONE = ("locate", "ground", "absent", "detect", "count", "present", "refer", "locate_all")
 TASKS = {**DEFAULT_TASKS, "locate": 0.35, "absent": 0.3, "ground": 0.15, "caption_grounded": 0.02, "detect": 0.4}
 TRUSTING = {**TASKS, "locate": 0.45, "absent": 0.22}
@@ -191,15 +206,7 @@ def main(
     pictures: Annotated[int, typer.Option(min=SHARD, help="Pictures to learn from; they come in shards of 500.")] = PICTURES,
 ) -> None:
     """Train the small model that ships, phase by phase."""
-    names = phases.split(",")
-    if unknown := sorted(set(names) - set(PHASES)):
-        raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(PHASES)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, longer, pictures)
-    for name in names:
-        if not (done := folder / f"{name}.done").exists():
-            PHASES[name](run)
-            done.touch()
+    run_phases(Run(folder, longer, pictures), PHASES, phases)
 
 
 if __name__ == "__main__":

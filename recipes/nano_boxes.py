@@ -14,11 +14,13 @@ from torch import Tensor
 from foveal.models.ferret import FerretForConditionalGeneration
 from nano_pictures import PATCH, SIDE, Shard
 
-__all__ = ["EdgeReader", "lay_boxes", "read_edges"]
+__all__ = ["BOXES_SEED", "OUTWARD", "EdgeReader", "box_ways", "lay_boxes", "read_edges"]
 
 REACH = 1.5
 """How far a box's coordinate moves a token along its direction, from the middle of the picture to its border."""
 THROUGH = 0.25
+BOXES_SEED = 5
+"""The directions that ferret-v2-nano learnt with."""
 CELLS_ACROSS = (8.0, 20.0)
 """Patches across a picture: eight of the overview; sixteen or twenty-four of the tiles, of which the model is told the mean."""
 OUTWARD = torch.tensor([-1.0, -1.0, 1.0, 1.0])
@@ -44,11 +46,16 @@ def read_edges(shards: Sequence[tuple[Shard, np.ndarray]], pictures: int = 400) 
     return readers[0], readers[1]
 
 
+def box_ways(width: int, draw: torch.Generator) -> Tensor:
+    """The four directions [4 width] along which a token says where its thing's left, top, right and bottom are."""
+    return torch.linalg.qr(torch.randn(width, 4, generator=draw))[0].T
+
+
 @torch.no_grad()
-def lay_boxes(model: FerretForConditionalGeneration, readers: tuple[EdgeReader, EdgeReader], heads: Sequence[int], seed: int = 5) -> None:
+def lay_boxes(model: FerretForConditionalGeneration, readers: tuple[EdgeReader, EdgeReader], heads: Sequence[int], seed: int = BOXES_SEED) -> None:
     """Writes the sense of boxes into projectors, positions, and the values of these heads of the first layer."""
-    width, draw = model.config.text_config.hidden_size, torch.Generator().manual_seed(seed)
-    ways = torch.linalg.qr(torch.randn(width, 4, generator=draw))[0].T
+    draw = torch.Generator().manual_seed(seed)
+    ways = box_ways(model.config.text_config.hidden_size, draw)
     for projector, (weight, bias), across in zip((model.projector, model.local_projector), readers, CELLS_ACROSS, strict=True):
         scale = OUTWARD * 2 * REACH / across
         projector[0].weight += ways.T @ (scale[:, None] * weight)

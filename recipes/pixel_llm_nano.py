@@ -21,19 +21,17 @@ from foveal.models.pixel_llm import PixelLLMForConditionalGeneration, PixelLLMPr
 from foveal.session import Session
 from foveal.train import Recipe, train
 from monkey_pictures import SHARD, Shard, Shown, build, open_shards
-from nano import BF16
+from nano import BF16, run_phases
 from nano import Run as Training
+from pixel_llm_extractor import Connecting, Prompted, begin, collate_prompted
 from pixel_llm_stages import (
     Asked,
     Boxed,
-    Connecting,
     Detecting,
     Kept,
-    Prompted,
     Pupil,
     collate_asked,
     collate_boxed,
-    collate_prompted,
     keep_shard,
     new_model,
     new_tokenizer,
@@ -48,7 +46,7 @@ KEPT = 3_000
 TOWERS = Recipe(
     name="towers",
     learn={"pair.towers.0.*": 3e-4, "pair.towers.1.*": 1.5e-3, "words": 3e-3, "edges": 3e-3},
-    steps=600,
+    steps=1600,
     batch=12,
     weight_decay=0.02,
     betas=(0.9, 0.98),
@@ -57,8 +55,8 @@ TOWERS = Recipe(
 """Both towers on whole pictures: the names and the edges of what lies under each patch."""
 CONNECT = Recipe(
     name="connect",
-    learn={"extractor": 1e-3, "prompts": 1e-3, "projection": 1e-3, "words": 3e-3, "boxes": 3e-3, "marks": 3e-3},
-    steps=600,
+    learn={"extractor": 1e-3, "prompts": 1e-3, "projection": 1e-3, "words": 3e-3, "marks": 3e-3},
+    steps=450,
     batch=12,
     betas=(0.9, 0.98),
     bf16=BF16,
@@ -76,7 +74,7 @@ PLACE = Recipe(
         "mask_adapter": 1e-3,
         "mask_decoder": 1e-3,
     },
-    steps=1500,
+    steps=1000,
     batch=8,
     betas=(0.9, 0.98),
     weight_decay=0.01,
@@ -152,6 +150,7 @@ def connect(run: Run, recipe: Recipe) -> None:
     model = new_model(tokenizer, trained(run), spoken.model, spoken.processor.tokenizer)
     processor = PixelLLMProcessor.from_config(model.config, tokenizer)
     connecting = Connecting(model, tokenizer)
+    begin(connecting, kept)
     train(run.at_length(recipe), connecting, Prompted(kept, processor), collate_prompted, run.folder / recipe.name)
     run.keep(recipe.name, model, processor)
 
@@ -197,15 +196,7 @@ def main(
     pictures: Annotated[int, typer.Option(min=SHARD, help="Pictures to learn from; they come in shards of 500.")] = PICTURES,
 ) -> None:
     """Train the small PixelLLM, phase by phase."""
-    names = phases.split(",")
-    if unknown := sorted(set(names) - set(PHASES)):
-        raise typer.BadParameter(f"{', '.join(unknown)}; the phases are {', '.join(PHASES)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder, longer, pictures)
-    for name in names:
-        if not (done := folder / f"{name}.done").exists():
-            PHASES[name](run)
-            done.touch()
+    run_phases(Run(folder, longer, pictures), PHASES, phases)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The small PixelLLM's later stages, over kept maps of its towers: the extractor alone, then everything on questions with places."""
+"""The small PixelLLM's later stages, over kept maps of its towers: the detector alone, and everything on questions with places."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from tokenizers import normalizers
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-from foveal.data.sources.scenes import Drawing, thing_mask, vocabulary
+from foveal.data.sources.scenes import Drawing, thing_mask
 from foveal.data.sources.scenes.narrated import narrated
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.pointing import region_of
@@ -25,23 +24,22 @@ from foveal.models.ferret import FerretForConditionalGeneration
 from foveal.models.losses import IGNORED
 from foveal.models.pixel_llm import PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor, PixelSight
 from foveal.models.pixel_llm.detection import detection_loss
-from foveal.vision import LocationPrompts, PromptExtractor, TowerPair
+from foveal.vision import TowerPair
 from monkey_pictures import Shard, Shown
 from nano_words import FERRET_ROLES, SPACE, SPECIAL, build_tokenizer, name_piece, pieces_of
-from pixel_llm_towers import CLASSES, PLACES, SIDE, THINGS, Towers, cells_of, inputs_of, named_loss
+from pixel_llm_towers import PLACES, SIDE, THINGS, Towers, inputs_of
 
 __all__ = [
+    "GRID",
     "TASKS",
     "Asked",
     "Boxed",
-    "Connecting",
     "Detecting",
     "Kept",
-    "Prompted",
     "Pupil",
     "collate_asked",
     "collate_boxed",
-    "collate_prompted",
+    "example_of",
     "keep_shard",
     "new_model",
     "new_tokenizer",
@@ -50,12 +48,8 @@ __all__ = [
 
 GRID = 8
 """Side of the grid of queries: each begins by looking at its own place."""
-BOXES, MARKS = 4.0, 0.5
-NEAR = 2.0
 TASKS: Mapping[str, float] = {"narrate": 0.2, "caption": 0.07, "locate": 0.4, "describe": 0.25, "count": 0.03, "present": 0.05}
 """Share of each kind of question."""
-PROMPTS = 6
-"""Things of a picture that the extractor is asked about beside the whole."""
 
 
 def questions(drawing: Drawing, rng: np.random.Generator, count: int, tasks: Mapping[str, float] = TASKS) -> list[tuple[Turn, Turn]]:
@@ -149,7 +143,7 @@ def configuration(tokenizer: PreTrainedTokenizerFast, text: LlamaConfig) -> Pixe
         text_length=96,
         context_length=24,
         label_smoothing=0.0,
-        place_weight=0.3,
+        place_weight=1.0,
         tie_word_embeddings=True,
     )
 
@@ -192,52 +186,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, towers: Towers, start: FerretF
             table[number] = theirs[known[piece]]
     norm = model.writer.visual_projection[1]
     norm.weight.fill_(size)
-    nn.init.orthogonal_(model.writer.visual_projection[0].weight)
-    look_nearby(model.extractor, model.location_prompts)
     return model
-
-
-@torch.no_grad()
-def look_nearby(extractor: PromptExtractor, prompts: LocationPrompts) -> None:
-    """Each query begins with the code of its own place, and looks where the image's codes are like it."""
-    nn.init.orthogonal_(extractor.code_proj.weight)
-    extractor.code_proj.bias.zero_()
-    extractor.queries.copy_(extractor.code_proj(prompts.grid(GRID, GRID).flatten(0, 1)))
-    for attention in (*(layer.to_image for layer in extractor.transformer.layers), extractor.transformer.last):
-        nn.init.orthogonal_(attention.q_proj.weight, NEAR)
-        attention.q_proj.weight.copy_(attention.q_proj.weight @ (extractor.code_proj.weight @ extractor.code_proj.weight.T))
-        attention.k_proj.weight.copy_(attention.q_proj.weight)
-
-
-class Connecting(nn.Module):
-    """The extractor by itself: each token is to be near the word of what lies in its cell, to know its box, and whether it is what is asked for."""
-
-    def __init__(self, model: Pupil, tokenizer: PreTrainedTokenizerFast) -> None:
-        super().__init__()
-        self.extractor, self.prompts, self.projection = model.extractor, model.location_prompts, model.writer.visual_projection
-        words = model.get_input_embeddings().weight.detach()
-        self.register_buffer("names", words[[tokenizer.convert_tokens_to_ids(name_piece(name)) for name in vocabulary()]].clone())
-        self.words = nn.Embedding(CLASSES + 1 - len(self.names), words.shape[1])
-        self.words.weight.data.normal_(0, float(words.std()))
-        self.boxes, self.marks = nn.Linear(words.shape[1], 4), nn.Linear(words.shape[1], 1)
-
-    def forward(
-        self, fused: Tensor, boxes_px: Tensor, points_px: Tensor, point_labels: Tensor, image: Tensor, classes: Tensor, boxes: Tensor, marks: Tensor
-    ) -> Mapping[str, Tensor]:
-        """Losses over all cells of all prompts; classes [images cells], boxes [images cells 4], marks [prompts cells], -1 where all is asked for."""
-        maps = fused.permute(0, 2, 3, 1)
-        prompts = self.prompts(boxes_px, points_px, point_labels, size=(SIDE, SIDE))
-        codes = self.prompts.grid(*maps.shape[1:3])
-        tokens = self.projection(self.extractor(maps, codes, self.prompts.no_mask, prompts, image))
-        loss, right = named_loss(tokens, torch.cat([self.names, self.words.weight]), classes[image])
-        known = functional.layer_norm(tokens, tokens.shape[-1:])
-        shown = classes[image] >= 0
-        error = (self.boxes(known) - boxes[image]).abs().mean(-1)[shown]
-        told, asked = self.marks(known)[..., 0], marks >= 0
-        marking = functional.binary_cross_entropy_with_logits(told[asked], marks[asked].float())
-        loss = loss + BOXES * error.mean() + MARKS * marking
-        marked = (told > 0)[marks == 1].float().mean()
-        return {"loss": loss, "things": right[shown].mean(), "boxes": error.mean(), "marking": marking, "marked": marked}
 
 
 class Kept:
@@ -258,43 +207,6 @@ class Kept:
         return maps, self.shown[index][1]
 
 
-class Prompted(Dataset):
-    """A picture's map, and prompts about it: the whole, and boxes and points of some things."""
-
-    def __init__(self, kept: Kept, processor: PixelLLMProcessor, seed: int = 0) -> None:
-        self.kept, self.processor, self.seed = kept, processor, seed
-
-    def __len__(self) -> int:
-        return len(self.kept.shown) * 100
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng([self.seed, index])
-        maps, drawing = self.kept.of(index % len(self.kept.shown))
-        owners, classes, edges = cells_of(drawing, GRID)
-        things = rng.permutation(len(drawing.things))[:PROMPTS].tolist()
-        regions = [region_of(drawing, thing, "box" if rng.random() < 0.6 else "point", rng) for thing in things]
-        chosen = [(thing, region) for thing, region in zip(things, regions, strict=True) if region is not None]
-        marks = np.stack([np.full(owners.shape, -1), *(owners == thing for thing, _ in chosen)])
-        y, x = np.mgrid[:GRID, :GRID] + 0.5
-        boxes = np.stack([x - edges[..., 0], y - edges[..., 1], x + edges[..., 2], y + edges[..., 3]], -1) / GRID
-        asks = [GroundedText("?"), *(GroundedText.join("?", region) for _, region in chosen)]
-        turns = [(Turn("user", ask), Turn("assistant", GroundedText("?"))) for ask in asks]
-        rows = self.processor.encode([_example(drawing, turns)], train=True, look=False)
-        prompts = {name: rows[name] for name in ("boxes_px", "points_px", "point_labels") if name in rows}
-        if "points_px" not in prompts:
-            prompts |= {"points_px": torch.zeros(len(asks), 5, 2), "point_labels": torch.full((len(asks), 5), -1)}
-        targets = {"classes": classes.reshape(-1), "boxes": boxes.reshape(-1, 4).astype(np.float32), "marks": marks.reshape(len(marks), -1)}
-        return {"fused": maps["fused"], **prompts} | {name: torch.from_numpy(value) for name, value in targets.items()}
-
-
-def collate_prompted(rows: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """All prompts of some pictures."""
-    batch = {name: torch.stack([row[name] for row in rows]) for name in ("fused", "classes", "boxes")}
-    batch |= {name: torch.cat([row[name] for row in rows]) for name in ("boxes_px", "points_px", "point_labels", "marks")}
-    counts = torch.tensor([len(row["marks"]) for row in rows])
-    return batch | {"image": torch.arange(len(rows)).repeat_interleave(counts)}
-
-
 class Asked(Dataset):
     """A picture's maps, and questions about it with answers and places. An index is a visit: the same picture is asked anew each time."""
 
@@ -307,7 +219,7 @@ class Asked(Dataset):
     def __getitem__(self, index: int) -> dict[str, object]:
         maps, drawing = self.kept.of(index % len(self.kept.shown))
         asked = questions(drawing, np.random.default_rng([self.seed, index]), self.count, self.tasks)
-        return maps | {"example": _example(drawing, asked)}
+        return maps | {"example": example_of(drawing, asked)}
 
 
 def collate_asked(rows: list[dict], processor: PixelLLMProcessor) -> dict[str, Tensor]:
@@ -368,6 +280,7 @@ def keep_shard(pair: TowerPair, shard: Shard, path: Path) -> None:
         np.save(path.with_suffix(f".{name}.npy"), np.concatenate(parts))
 
 
-def _example(drawing: Drawing, pairs: Sequence[tuple[Turn, Turn]]) -> Example:
+def example_of(drawing: Drawing, pairs: Sequence[tuple[Turn, Turn]]) -> Example:
+    """Questions about a picture and their answers, without its pixels."""
     height, width = drawing.labels.shape
     return Example(drawing.id, (Picture(width, height, data=b""),), tuple(turn for pair in pairs for turn in pair))

@@ -16,6 +16,7 @@ from transformers import Dinov2Config, SamVisionConfig
 from foveal.data.sources.scenes import Drawing, SceneStyle, vocabulary
 from foveal.session import Session
 from foveal.vision import CLIP_COLOURS, IMAGENET_COLOURS, TowerPair, build_tower, resize_table
+from monkey_encoder import named_loss
 from monkey_pictures import NOTHING, Shown
 from nano_pictures import patch_targets
 
@@ -39,7 +40,7 @@ SIDE, PATCH = 256, 16
 CELLS = SIDE // PATCH
 CLASSES = len(vocabulary()) + 1
 """Every name, or something written."""
-HEAT, EDGES = 16.0, 3.0
+EDGES = 3.0
 _STYLE = SceneStyle(things=(3, 8), relative_sizes=(0.12, 0.45), small_share=0.1, small_px=(20, 32), sizes_px=(20, 140), text_share=0.15)
 STYLES = {"square": replace(_STYLE, size=(256, 256)), "wide": replace(_STYLE, size=(256, 192)), "tall": replace(_STYLE, size=(192, 256))}
 """Pictures of the input's own size, three shapes."""
@@ -93,15 +94,6 @@ class Towers(nn.Module):
             loss = loss + named + EDGES * (error / size.sqrt()).mean()
             found |= {name: right[shown].mean(), f"{name}_edges": error.mean()}
         return {"loss": loss} | found
-
-
-def named_loss(seen: Tensor, table: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """The contrast of features [... dim] with a table whose last row is nothing, which counts a quarter; and which are named rightly."""
-    logits = functional.normalize(seen, dim=-1) @ functional.normalize(table, dim=-1).T * HEAT
-    truth = torch.where(classes >= 0, classes, len(table) - 1)
-    weight = torch.where(classes >= 0, 1.0, 0.25)
-    loss = functional.cross_entropy(logits.movedim(-1, 1), truth, reduction="none")
-    return (loss * weight).sum() / weight.sum(), (logits.argmax(-1) == truth).float()
 
 
 def cells_of(drawing: Drawing, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,11 @@
 """What models are trained to lower. Each loss is a function of tensors."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["IGNORED", "smoothed_cross_entropy", "token_cross_entropy"]
+__all__ = ["IGNORED", "token_cross_entropy"]
 
 IGNORED = -100
 """The label of a token that is not to be predicted."""
@@ -34,27 +34,3 @@ def token_cross_entropy(
     total = functional.cross_entropy(chosen, targets[kept], reduction="sum", label_smoothing=smoothing * size / (size - 1) if smoothing else 0.0)
     count = kept.sum().clamp(min=1) if num_items is None else torch.as_tensor(num_items, device=total.device)
     return total / count
-
-
-def smoothed_cross_entropy(
-    logits: Float[Tensor, "rows length vocabulary"],
-    ids: Int[Tensor, "rows length"],
-    *,
-    pad_token_id: int,
-    eos_token_id: int,
-    said: Bool[Tensor, " rows"] | None = None,
-    smoothing: float = 0.1,
-    num_items: int | Tensor | None = None,
-) -> Float[Tensor, ""]:
-    """`token_cross_entropy`, smoothed, of texts given as PixelLLM reads them: each place predicts the next token, the end among them.
-
-    Padding does not count, nor does a text that `said` marks as none, nor an empty one, whose first token after the begin is the end.
-
-    >>> ids = torch.tensor([[2, 5, 3, 0], [2, 3, 0, 0]])
-    >>> smoothed_cross_entropy(torch.zeros(2, 4, 6), ids, pad_token_id=0, eos_token_id=3)
-    tensor(1.7918)
-    """
-    counts = (ids != pad_token_id) & (ids[:, 1:2] != eos_token_id)
-    if said is not None:
-        counts = counts & said[:, None]
-    return token_cross_entropy(logits, ids.masked_fill(~counts, IGNORED), num_items, smoothing)

@@ -1,7 +1,6 @@
 """Everything that fixes a PixelLLM: its two towers, how places prompt them, the language model, and the heads that say where."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, no_type_check
+from typing import ClassVar, Literal, no_type_check
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -116,8 +115,3 @@ class PixelLLMConfig(PreTrainedConfig):
     def projects_first(self) -> bool:
         """Whether visual tokens are brought to the language model's width before anything reads them: with T5, as in the release."""
         return bool(self.text_config.is_encoder_decoder)
-
-    @property
-    def detection(self) -> Mapping[str, Any] | None:
-        """The options of the detector, where there is one."""
-        return self.detector

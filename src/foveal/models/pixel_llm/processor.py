@@ -52,7 +52,6 @@ class PixelLLMProcessor(Processor):
     """
 
     templates, verbs = TEMPLATES, VERBS
-    image_token_id = -1
 
     def __init__(
         self,
