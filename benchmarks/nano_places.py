@@ -1,7 +1,6 @@
 """What the nano benchmark asks of a model whose words have places: a narrative, expressions found and outlined, regions named, everything told."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,8 +8,8 @@ from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_ma
 from foveal.data.sources.scenes.phrases import View, view_of
 from foveal.data.sources.scenes.questions import ask_about
 from foveal.data.sources.scenes.words import plural
-from foveal.evaluate import boxes_agree, calibration_error, first_box, names_object
-from foveal.geometry import Box, Mask, bounding_box, iou, mask_iou
+from foveal.evaluate import boxes_agree, calibration_error, first_box, names_object, names_placed
+from foveal.geometry import Mask, Point, Region, bounding_box, box_array, iou, mask_iou
 from foveal.grounding import Example, GroundedText, Note, Picture, Span, Turn
 from foveal.session import Session
 from nano_measures import Figure, share
@@ -21,7 +20,6 @@ LEAST = 24
 """Things with a shorter side below that, in pixels of the network's input, are not asked about, and count neither way."""
 STYLE = SceneStyle(sides=((192, 256, 1.0),), things=(3, 8), relative_sizes=(0.12, 0.45), small_share=0.1, small_px=(20, 32), text_share=0.15)
 _FORMS = {form: name for name in vocabulary() for form in (plural(name), name)}
-_NAMES = re.compile("|".join(rf"\b{re.escape(form)}\b" for form in sorted(_FORMS, key=len, reverse=True)), re.IGNORECASE)
 _OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -37,34 +35,39 @@ def placed_answers(session: Session, drawing: Drawing) -> list[Example]:
     height, width = drawing.labels.shape
     scale = session.processor.plan((width, height)).sx / width
     asked = [thing for thing in rng.permutation(len(drawing.things)).tolist() if _large(drawing, thing, scale)]
-    scene = session.look(drawing.pixels)
-    found = [("narrate", scene.caption(detailed=True).said, _everything(view, scale))]
-    found += [("dense", scene.dense_captions().said, _everything(view, scale))]
+    large, small = _everything(view, scale)
+    scene, config = session.look(drawing.pixels), session.model.config
+    found = [("narrate", scene.caption(detailed=True).said, large)]
+    if config.detector is not None:
+        found += [("dense", scene.dense_captions().said, large)]
     phrases = [phrase for thing in asked[:3] if (phrase := _phrase(drawing, rng, thing))]
     if phrases:
         words = [text for text, _ in phrases]
-        for task, answers in (("locate", scene.locate(words)), ("segment", scene.segment(words))):
-            truth = [_tied(text, view.boxes[thing] if task == "locate" else thing_mask(drawing, thing)) for text, thing in phrases]
-            found += [(task, answer.said, said) for answer, said in zip(answers, truth, strict=True)]
+        boxes = [_tied(text, view.boxes[thing]) for text, thing in phrases]
+        found += [("locate", answer.said, true) for answer, true in zip(scene.locate(words), boxes, strict=True)]
+        if config.segments:
+            masks = [_tied(text, thing_mask(drawing, thing)) for text, thing in phrases]
+            found += [("segment", answer.said, true) for answer, true in zip(scene.segment(words), masks, strict=True)]
     if asked:
         told = scene.describe([view.boxes[thing] for thing in asked[:4]])
         found += [("describe", answer.said, _tied(view.names[thing], view.boxes[thing])) for answer, thing in zip(told, asked[:4], strict=True)]
-    return [_example(drawing, number, *one) for number, one in enumerate(found)]
+    return [_example(drawing, number, *one, small) for number, one in enumerate(found)]
 
 
 def place_figures(answered: Sequence[Example]) -> dict[str, Figure]:
     """`words_placed`: of the words of a narrative that name a thing which is there, the share whose middle lies in such a thing's box, a mean over
     narratives; `words_placed_centre`: what the picture's centre would reach; `words_absent`: the share of names of what is not there."""
-    of: dict[str, list[tuple[GroundedText, GroundedText]]] = {}
+    of: dict[str, list[Example]] = {}
     for example in answered:
-        of.setdefault(str(example.facts["task"]), []).append((example.turns[1].said, example.notes[0].said))
-    located, outlined, dense = of.get("locate", []), of.get("segment", []), of.get("dense", [])
+        of.setdefault(str(example.facts["task"]), []).append(example)
+    located, outlined, described = (list(map(_answer, of.get(task, []))) for task in ("locate", "segment", "describe"))
     right = boxes_agree([first_box(said) for said, _ in located], [bounding_box(true.regions[0]) for _, true in located])
     scores = [said.spans[0].scores[0] if said.spans and said.spans[0].scores else None for said, _ in located]
+    dense = of.get("dense", [])
     figures = _words(of.get("narrate", [])) | {
         "refer_p50": share(right),
         "segment_iou": _mean([_mask_overlap(said, true) for said, true in outlined]),
-        "region_named": share(names_object(said.text, [true.text]) for said, true in of.get("describe", [])),
+        "region_named": share(names_object(said.text, [true.text]) for said, true in described),
         "detect_map": _mean([_average_precision(dense, least, named=False) for least in _OVERLAPS], len(dense)),
         "detect_named_map": _mean([_average_precision(dense, least, named=True) for least in _OVERLAPS], len(dense)),
     }
@@ -73,39 +76,32 @@ def place_figures(answered: Sequence[Example]) -> dict[str, Figure]:
     return {name: figure for name, figure in figures.items() if figure.count}
 
 
+def _answer(example: Example) -> tuple[GroundedText, GroundedText]:
+    """What was said, and what is true."""
+    return example.turns[1].said, example.notes[0].said
+
+
 _NONE = (float("nan"), float("nan"))
 
 
-def _words(narrated: Sequence[tuple[GroundedText, GroundedText]]) -> dict[str, Figure]:
+def _words(narrated: Sequence[Example]) -> dict[str, Figure]:
     placed, centred, absent = [], [], []
-    for said, true in narrated:
-        verdicts = list(_verdicts(said, true))
-        there = [verdict for verdict in verdicts if verdict is not None]
+    for example in narrated:
+        (said, true), besides = _answer(example), set(_names(example.notes[1].said))
+        verdicts, middles = (names_placed(words, true, _FORMS, besides) for words in (said, _tied(said.text, Point(0.5, 0.5))))
         absent += [verdict is None for verdict in verdicts]
-        if there:
-            placed.append(float(np.mean([inside for inside, _ in there])))
-            centred.append(float(np.mean([middle for _, middle in there])))
+        if not all(verdict is None for verdict in verdicts):
+            placed.append(_share_of_known(verdicts))
+            centred.append(_share_of_known(middles))
     return {"words_placed": _mean(placed), "words_placed_centre": _mean(centred), "words_absent": share(absent)}
 
 
-def _verdicts(said: GroundedText, true: GroundedText) -> Iterator[tuple[bool, bool] | None]:
-    """For each name in what was said whether its place lies in a thing of that name, and whether the centre does; None for what is not there."""
-    boxes: dict[str, list[Box]] = {}
-    for span in true.spans:
-        boxes.setdefault(true.text[span.start : span.end], []).append(bounding_box(span.regions[0]))
-    for word in _NAMES.finditer(said.text):
-        name = _FORMS[word[0].lower()]
-        spans = [span for span in said.spans if span.regions and span.start < word.end() and word.start() < span.end]
-        if name not in boxes:
-            yield None
-        elif all(box.x1 - box.x0 > 0 for box in boxes[name]):
-            places = [bounding_box(span.regions[0]) for span in spans[-1:]]
-            middles = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in places]
-            yield any(_inside(middle, boxes[name]) for middle in middles), _inside((0.5, 0.5), boxes[name])
+def _share_of_known(verdicts: Sequence[bool | None]) -> float:
+    return float(np.mean([verdict for verdict in verdicts if verdict is not None]))
 
 
-def _inside(point: tuple[float, float], boxes: Sequence[Box]) -> bool:
-    return any(box.x0 <= point[0] <= box.x1 and box.y0 <= point[1] <= box.y1 for box in boxes)
+def _names(said: GroundedText) -> list[str]:
+    return [said.text[span.start : span.end] for span in said.spans]
 
 
 def _mask_overlap(said: GroundedText, true: GroundedText) -> float:
@@ -114,33 +110,32 @@ def _mask_overlap(said: GroundedText, true: GroundedText) -> float:
     return mask_iou(masks[0], wanted) if masks and isinstance(wanted, Mask) else 0.0
 
 
-def _average_precision(answered: Sequence[tuple[GroundedText, GroundedText]], least: float, *, named: bool) -> float:
+def _average_precision(dense: Sequence[Example], least: float, *, named: bool) -> float:
     """Mean precision at 101 recalls, all scenes' detections ranked together: a detection is right when it overlaps a thing not yet found by `least`,
-    and, where `named`, says its name."""
+    and, where `named`, says its name. One that is not, on something too small to be asked about, counts neither way."""
     ranked: list[tuple[float, bool]] = []
     there = 0
-    for said, true in answered:
-        truth = [(true.text[span.start : span.end], bounding_box(span.regions[0])) for span in true.spans]
-        there += len(truth)
-        free = np.ones(len(truth), bool)
-        told = ((float(span.scores[0] or 0), said.text[span.start : span.end], bounding_box(span.regions[0])) for span in said.spans)
-        found = sorted(told, key=lambda one: -one[0])
-        overlaps = _overlaps([box for _, _, box in found], [box for _, box in truth])
-        for row, (score, words, _) in enumerate(found):
-            fits = np.array([not named or names_object(words, [name]) for name, _ in truth], bool)
-            usable = np.where(free & fits, overlaps[row], -1) if len(truth) else np.zeros(0)
-            best = int(usable.argmax()) if len(truth) else 0
-            hit = bool(len(truth)) and usable[best] >= least
-            free[best : best + 1] &= not hit
-            ranked.append((score, hit))
+    for example in dense:
+        (said, true), small = _answer(example), example.notes[1].said
+        names, there = _names(true), there + len(true.spans)
+        found = sorted(said.spans, key=lambda span: -float(span.scores[0] or 0))
+        overlaps, besides = (_overlaps(found, other.spans) for other in (true, small))
+        free = np.ones(len(names), bool)
+        for row, span in enumerate(found):
+            fits = np.array([not named or names_object(said.text[span.start : span.end], [name]) for name in names], bool)
+            usable = np.where(free & fits, overlaps[row], -1)
+            if usable.max(initial=-1) >= least:
+                free[usable.argmax()] = False
+                ranked.append((float(span.scores[0] or 0), True))
+            elif besides[row].max(initial=0) < least:
+                ranked.append((float(span.scores[0] or 0), False))
     hits = np.array([hit for _, hit in sorted(ranked, key=lambda one: -one[0])], float).cumsum()
     precision, recall = hits / np.arange(1, len(hits) + 1), hits / max(1, there)
     return float(np.mean([precision[recall >= level].max(initial=0.0) for level in np.linspace(0, 1, 101)]))
 
 
-def _overlaps(found: Sequence[Box], truth: Sequence[Box]) -> np.ndarray:
-    first, second = (np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes]).reshape(-1, 4) for boxes in (found, truth))
-    return iou(first, second)
+def _overlaps(found: Sequence[Span], truth: Sequence[Span]) -> np.ndarray:
+    return iou(*(box_array([bounding_box(span.regions[0]) for span in spans]) for spans in (found, truth)))
 
 
 def _mean(values: Sequence[float], count: int | None = None) -> Figure:
@@ -156,17 +151,16 @@ def _large(drawing: Drawing, thing: int, scale: float) -> bool:
     return drawing.things[thing].kind != "text" and min(x1 - x0, y1 - y0) * scale >= LEAST
 
 
-def _everything(view: View, scale: float) -> GroundedText:
-    """All things that are large enough, by name."""
-    parts: list[GroundedText] = []
+def _everything(view: View, scale: float) -> tuple[GroundedText, GroundedText]:
+    """All things that are large enough, by name; and the others."""
+    sides: tuple[list[GroundedText | str], ...] = ([], [])
     for thing, name in enumerate(view.names):
-        if _large(view.drawing, thing, scale):
-            parts += [GroundedText(", ")] if parts else []
-            parts.append(_tied(name, view.boxes[thing]))
-    return GroundedText.join(*parts)
+        sides[not _large(view.drawing, thing, scale)].extend((_tied(name, view.boxes[thing]), ", "))
+    large, small = (GroundedText.join(*parts[:-1]) for parts in sides)
+    return large, small
 
 
-def _tied(words: str, region: Box | Mask) -> GroundedText:
+def _tied(words: str, region: Region) -> GroundedText:
     return GroundedText(words, (Span(0, len(words), (region,)),))
 
 
@@ -178,12 +172,12 @@ def _phrase(drawing: Drawing, rng: np.random.Generator, thing: int) -> tuple[str
     return question.answer.text[span.start : span.end], thing
 
 
-def _example(drawing: Drawing, number: int, task: str, said: GroundedText, true: GroundedText) -> Example:
+def _example(drawing: Drawing, number: int, task: str, said: GroundedText, true: GroundedText, besides: GroundedText) -> Example:
     height, width = drawing.labels.shape
     return Example(
         id=f"{drawing.id}/{task}/{number}",
         images=(Picture(width, height, data=b""),),
         turns=(Turn("user", GroundedText(task)), Turn("assistant", said)),
-        notes=(Note(true, source="truth"),),
+        notes=(Note(true, source="truth"), Note(besides, source="too small to be asked about")),
         facts={"scene": drawing.id, "task": task, "width": width, "height": height},
     )

@@ -38,7 +38,7 @@ from pixel_llm_stages import (
 )
 from pixel_llm_towers import STYLES, Pictures, Towers, collate_pictures
 
-__all__ = ["CONNECT", "DETECT", "PLACE", "TOWERS", "Run", "main"]
+__all__ = ["CONNECT", "DETECT", "KEPT", "PLACE", "QUESTIONS", "TOWERS", "Run", "main"]
 
 PICTURES = 9_000
 KEPT = 3_000
@@ -74,7 +74,7 @@ PLACE = Recipe(
         "mask_adapter": 1e-3,
         "mask_decoder": 1e-3,
     },
-    steps=1000,
+    steps=2400,
     batch=8,
     betas=(0.9, 0.98),
     weight_decay=0.01,

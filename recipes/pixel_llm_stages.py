@@ -217,9 +217,13 @@ class Asked(Dataset):
         return len(self.kept.shown) * 100
 
     def __getitem__(self, index: int) -> dict[str, object]:
-        maps, drawing = self.kept.of(index % len(self.kept.shown))
-        asked = questions(drawing, np.random.default_rng([self.seed, index]), self.count, self.tasks)
+        maps, drawing, asked = self.visit(index)
         return maps | {"example": example_of(drawing, asked)}
+
+    def visit(self, index: int) -> tuple[dict[str, Tensor], Drawing, list[tuple[Turn, Turn]]]:
+        """What is kept of a picture, its drawing, and what is asked this time."""
+        maps, drawing = self.kept.of(index % len(self.kept.shown))
+        return maps, drawing, questions(drawing, np.random.default_rng([self.seed, index]), self.count, self.tasks)
 
 
 def collate_asked(rows: list[dict], processor: PixelLLMProcessor) -> dict[str, Tensor]:

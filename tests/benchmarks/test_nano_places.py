@@ -27,11 +27,13 @@ def _said(*parts: str | tuple[str, Box, float | None]) -> GroundedText:
 
 
 TRUTH = _said(("frog", FROG, None), ", ", ("dog", DOG, None))
+NOTHING = GroundedText("")
 
 
-def _asked(task: str, said: GroundedText, true: GroundedText = TRUTH) -> Example:
+def _asked(task: str, said: GroundedText, true: GroundedText = TRUTH, besides: GroundedText = NOTHING) -> Example:
     turns = (Turn("user", GroundedText(task)), Turn("assistant", said))
-    return Example(task, (Picture(256, 256, data=b""),), turns, notes=(Note(true, source="truth"),), facts={"scene": "one", "task": task})
+    notes = (Note(true, source="truth"), Note(besides, source="small"))
+    return Example(task, (Picture(256, 256, data=b""),), turns, notes=notes, facts={"scene": "one", "task": task})
 
 
 def test_words_count_where_their_middle_lies_in_the_thing_and_other_words_do_not() -> None:
@@ -59,6 +61,16 @@ def test_detections_are_ranked_and_a_second_box_of_a_thing_is_wrong() -> None:
     found = place_figures([_asked("dense", twice)])
     assert 0.5 < found["detect_map"].value < 1
     assert found["detect_named_map"].value == pytest.approx(51 / 101)
+
+
+def test_what_is_too_small_to_be_asked_about_counts_neither_way() -> None:
+    said = _said("a ", ("frog", FROG, None), " and a ", ("chick", Box(0.3, 0.8, 0.32, 0.82), None), " and a ", ("ship", DOG, None))
+    chick = _said(("chick", Box(0.4, 0.8, 0.42, 0.82), None))
+    assert place_figures([_asked("narrate", said)])["words_absent"].value == pytest.approx(2 / 3)
+    assert place_figures([_asked("narrate", said, besides=chick)])["words_absent"].value == pytest.approx(1 / 2)
+    found = _said(("chick", Box(0.4, 0.8, 0.42, 0.82), 0.95), "; ", ("frog", FROG, 0.9), "; ", ("dog", DOG, 0.8))
+    assert place_figures([_asked("dense", found)])["detect_map"].value < 0.7
+    assert place_figures([_asked("dense", found, besides=chick)])["detect_map"].value == pytest.approx(1)
 
 
 def test_scenes_are_as_large_as_a_small_model_sees_and_hold_things_to_ask_about() -> None:

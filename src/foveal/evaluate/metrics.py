@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "is_unparseable",
     "match_named",
     "names_object",
+    "names_placed",
     "phrases_found",
     "says_absent",
     "spellings",
@@ -107,10 +108,8 @@ def words_found(text: str, phrases: Sequence[str]) -> list[str]:
     >>> words_found("A red Cat face and a dog", ["cat", "cat face", "do"])
     ['cat face']
     """
-    wanted = sorted({phrase.lower() for phrase in phrases if phrase}, key=len, reverse=True)
-    if not wanted:
-        return []
-    return re.findall(rf"(?<!\w)(?:{'|'.join(map(re.escape, wanted))})(?!\w)", text.lower())
+    wanted = {phrase.lower() for phrase in phrases if phrase}
+    return re.findall(_whole_words(wanted), text.lower()) if wanted else []
 
 
 def phrases_found(
@@ -134,6 +133,32 @@ def phrases_found(
         candidates = boxes.get(_plain_words(phrase), [])[:first]
         golds = [enclosing_box(wanted)] if merged else list(wanted)
         found.append(bool(candidates) and bool(iou(box_array(candidates), box_array(golds)).max() >= threshold))
+    return found
+
+
+def names_placed(said: GroundedText, truth: GroundedText, forms: Mapping[str, str], besides: Collection[str] = ()) -> list[bool | None]:
+    """For each name in an answer whose words have places: does the middle of its place lie in the box of a thing so called? None: there is none.
+
+    `forms` are the spellings of names, in lower case, each with the name that is meant; `truth` has the box of each thing, tied to its name.
+    Names in `besides` are passed over. A name of several words is where its last word is; one without a place is in the wrong place.
+
+    >>> from foveal.grounding import Span
+    >>> cat = (Box(0.1, 0.1, 0.3, 0.3),)
+    >>> said = GroundedText("Two cats and a dog", (Span(4, 8, (Box(0.2, 0.2, 0.3, 0.3),)),))
+    >>> names_placed(said, GroundedText("cat", (Span(0, 3, cat),)), {"cat": "cat", "cats": "cat", "dog": "dog"})
+    [True, None]
+    """
+    boxes: dict[str, list[Box]] = {}
+    for span in truth.spans:
+        boxes.setdefault(truth.text[span.start : span.end], []).extend(map(bounding_box, span.regions))
+    found: list[bool | None] = []
+    for word in re.finditer(_whole_words(forms), said.text.lower()):
+        name = forms[word[0]]
+        if name in besides:
+            continue
+        places = [bounding_box(span.regions[0]) for span in said.spans if span.regions and span.start < word.end() and word.start() < span.end]
+        inside = any(_middle_inside(place, box) for place in places[-1:] for box in boxes.get(name, []))
+        found.append(inside if name in boxes else None)
     return found
 
 
@@ -253,6 +278,15 @@ def calibration_error(scores: Sequence[float], hits: Sequence[bool], *, bins: in
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(place, weights=confidence - right, minlength=bins)
     return float(np.abs(gaps).sum() / len(scores))
+
+
+def _whole_words(phrases: Collection[str]) -> str:
+    """A pattern for any of some phrases as whole words, the longest at each place."""
+    return rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})(?!\w)"
+
+
+def _middle_inside(place: Box, box: Box) -> bool:
+    return box.x0 <= (place.x0 + place.x1) / 2 <= box.x1 and box.y0 <= (place.y0 + place.y1) / 2 <= box.y1
 
 
 def _plain_words(phrase: str) -> str:
