@@ -8,7 +8,7 @@ from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_ma
 from foveal.data.sources.scenes.phrases import View, view_of
 from foveal.data.sources.scenes.questions import ask_about
 from foveal.data.sources.scenes.words import plural
-from foveal.evaluate import boxes_agree, calibration_error, first_box, names_object, names_placed
+from foveal.evaluate import boxes_agree, calibration_error, first_box, names_object, names_placed, words_found
 from foveal.geometry import Mask, Point, Region, bounding_box, box_array, iou, mask_iou
 from foveal.grounding import Example, GroundedText, Note, Picture, Span, Turn
 from foveal.session import Session
@@ -67,7 +67,7 @@ def place_figures(answered: Sequence[Example]) -> dict[str, Figure]:
     figures = _words(of.get("narrate", [])) | {
         "refer_p50": share(right),
         "segment_iou": _mean([_mask_overlap(said, true) for said, true in outlined]),
-        "region_named": share(names_object(said.text, [true.text]) for said, true in described),
+        "region_named": share(names_object(said.text, [true.text], vocabulary()) for said, true in described),
         "detect_map": _mean([_average_precision(dense, least, named=False) for least in _OVERLAPS], len(dense)),
         "detect_named_map": _mean([_average_precision(dense, least, named=True) for least in _OVERLAPS], len(dense)),
     }
@@ -122,7 +122,8 @@ def _average_precision(dense: Sequence[Example], least: float, *, named: bool) -
         overlaps, besides = (_overlaps(found, other.spans) for other in (true, small))
         free = np.ones(len(names), bool)
         for row, span in enumerate(found):
-            fits = np.array([not named or names_object(said.text[span.start : span.end], [name]) for name in names], bool)
+            told = set(words_found(said.text[span.start : span.end], vocabulary())) if named else set()
+            fits = np.array([not named or told == {name.lower()} for name in names], bool)
             usable = np.where(free & fits, overlaps[row], -1)
             if usable.max(initial=-1) >= least:
                 free[usable.argmax()] = False

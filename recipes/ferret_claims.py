@@ -94,7 +94,7 @@ def verdicts(session: Session, examples: Sequence[Example]) -> list[bool]:
     ]
 
 
-def gain(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:
+def gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
     """Mean paired difference and its 95 % interval.
 
     >>> gain([False, False, True, True], [True, True, True, True])[0]

@@ -212,7 +212,7 @@ def verdicts(session: Session, variant: Variant, pictures: int) -> dict[str, lis
             case "locate":
                 found["referring P@0.5"] += map(float, boxes_agree([first_box(said)], [bounding_box(true.regions[0])]))
             case _:
-                found["regions named"].append(names_object(said.text, [true.text]))
+                found["regions named"].append(names_object(said.text, [true.text], vocabulary()))
     return found
 
 

@@ -5,10 +5,13 @@ from typing import Annotated
 import typer
 
 from foveal.cli.items import items_from
-from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save, verbs_of
+from foveal.cli.settings import DEFAULT_MODEL, MODEL_HELP, WORD_PLACES_MODEL, Batch, Device, Images, Json, MaxTokens, Save, verbs_of
 from foveal.cli.work import Work, answer_all
 
 __all__ = ["caption"]
+
+_DEFAULT = f"{DEFAULT_MODEL}; with --trace {WORD_PLACES_MODEL}"
+_Model = Annotated[str | None, typer.Option("--model", "-m", help=MODEL_HELP, show_default=_DEFAULT)]
 
 
 def caption(
@@ -16,7 +19,7 @@ def caption(
     detailed: Annotated[bool, typer.Option("--detailed", help="At length: what is where, and what is written.")] = False,
     grounded: Annotated[bool, typer.Option("--grounded", help="Ask for the boxes of the things mentioned, too.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Draw the way that all words take, in their order; as a .gif, it is played.")] = False,
-    model: Model = DEFAULT_MODEL,
+    model: _Model = None,
     device: Device = None,
     as_json: Json = False,
     save: Save = None,
@@ -25,8 +28,9 @@ def caption(
 ) -> None:
     """Say what an image shows.
 
-    foveal caption desk.png --trace --save out.gif --model FOLDER
+    foveal caption desk.png --trace --save out.gif
     """
+    model = model or (WORD_PLACES_MODEL if trace else DEFAULT_MODEL)
     verbs = verbs_of(model)
     question = verbs.captioned(detailed=detailed, grounded=grounded)
     if trace and not verbs.every_word:

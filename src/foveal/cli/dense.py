@@ -1,7 +1,7 @@
 """`foveal dense`: everything there is in an image, each thing in words of its own."""
 
 from foveal.cli.items import items_from
-from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save, verbs_of
+from foveal.cli.settings import WORD_PLACES_MODEL, Batch, Device, Images, Json, MaxTokens, Model, Save, verbs_of
 from foveal.cli.work import Work, answer_all
 
 __all__ = ["dense"]
@@ -9,7 +9,7 @@ __all__ = ["dense"]
 
 def dense(
     images: Images,
-    model: Model = DEFAULT_MODEL,
+    model: Model = WORD_PLACES_MODEL,
     device: Device = None,
     as_json: Json = False,
     save: Save = None,

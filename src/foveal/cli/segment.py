@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.items import items_from, split_words
-from foveal.cli.settings import DEFAULT_MODEL, Batch, Device, Json, Model, Save, verbs_of
+from foveal.cli.settings import WORD_PLACES_MODEL, Batch, Device, Json, Model, Save, verbs_of
 from foveal.cli.work import Work, answer_all, ask_about
 
 __all__ = ["segment"]
@@ -15,7 +15,7 @@ _Words = Annotated[list[str], typer.Argument(metavar="IMAGE... PHRASE", help="Im
 
 def segment(
     words: _Words,
-    model: Model = DEFAULT_MODEL,
+    model: Model = WORD_PLACES_MODEL,
     device: Device = None,
     as_json: Json = False,
     save: Save = None,
@@ -23,7 +23,7 @@ def segment(
 ) -> None:
     """Outline what a phrase names: a mask, or none where nothing is found.
 
-    foveal segment desk.png "the red cup" --save out.png --model FOLDER
+    foveal segment desk.png "the red cup" --save out.png
     """
     images, phrase = split_words(words, "phrase")
     items = items_from(images, phrase, field="phrase")

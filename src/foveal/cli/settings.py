@@ -11,12 +11,28 @@ from foveal.zoo import find_model
 if TYPE_CHECKING:
     import foveal.session.session
 
-__all__ = ["DEFAULT_MODEL", "Batch", "Device", "Images", "Json", "MaxTokens", "Model", "Save", "open_session", "verbs_of"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODEL_HELP",
+    "WORD_PLACES_MODEL",
+    "Batch",
+    "Device",
+    "Images",
+    "Json",
+    "MaxTokens",
+    "Model",
+    "Save",
+    "open_session",
+    "verbs_of",
+]
 
 DEFAULT_MODEL = "ferret-v2-nano"
+WORD_PLACES_MODEL = "pixelllm-nano"
+"""Of verbs that only a model with a place for every word knows."""
 
 Images = Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files; or - for JSON lines on standard input.", show_default=False)]
-Model = Annotated[str, typer.Option("--model", "-m", help="A model that ships (see: foveal models), a folder, or owner/name on the hub.")]
+MODEL_HELP = "A model that ships (see: foveal models), a folder, or owner/name on the hub."
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps …; without it, a GPU where there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/output.md) instead of text.")]
 Save = Annotated[Path | None, typer.Option("--save", help="Draw words and places on the image and save it here; of several images, a folder.")]
