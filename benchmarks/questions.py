@@ -19,11 +19,16 @@ __all__ = ["main", "seconds", "some_boxes"]
 
 
 def main(
-    model: Annotated[str, typer.Option(help="A shipped name or a folder.")] = "ferret-v2-nano",
+    model: Annotated[list[str] | None, typer.Option(help="A shipped name or a folder; may be given several times.")] = None,
     questions: Annotated[int, typer.Option(min=1, help="How many regions of one image are asked about.")] = 100,
     scratch: Annotated[int, typer.Option(min=1, help="How many of them are also asked from scratch; all cost the same.")] = 25,
 ) -> None:
     """Time `describe` of many regions in batches on one scene, one by one on one scene, and each on a scene of its own."""
+    for name in model or ["ferret-v2-nano", "pixelllm-nano"]:
+        _print_costs(name, questions, scratch)
+
+
+def _print_costs(model: str, questions: int, scratch: int) -> None:
     session = Session.open(model)
     image = Image.fromarray(draw_scene(0, "test", SceneStyle(sides=((896, 1344, 1.0),))).pixels)
     regions = some_boxes(questions)

@@ -8,6 +8,7 @@ How far it came, and how long each phase takes, stands in docs/log.md.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -38,15 +39,18 @@ from pixel_llm_stages import (
 )
 from pixel_llm_towers import STYLES, Pictures, Towers, collate_pictures
 
-__all__ = ["CONNECT", "DETECT", "KEPT", "PLACE", "QUESTIONS", "TOWERS", "Run", "main"]
+__all__ = ["CONNECT", "DETECT", "KEPT", "PLACE", "QUESTIONS", "SHAPES", "TOWERS", "Run", "main"]
 
 PICTURES = 9_000
 KEPT = 3_000
 """Pictures whose maps are kept for the later phases."""
+SHAPELY = {f"shapes-{name}": replace(style, shape_share=0.75) for name, style in STYLES.items()}
+SHAPELY_SHARDS = 2
+"""Shards of each kind of pictures for the phase that learns shapes."""
 TOWERS = Recipe(
     name="towers",
     learn={"pair.towers.0.*": 3e-4, "pair.towers.1.*": 1.5e-3, "words": 3e-3, "edges": 3e-3},
-    steps=1600,
+    steps=3000,
     batch=12,
     weight_decay=0.02,
     betas=(0.9, 0.98),
@@ -62,6 +66,8 @@ CONNECT = Recipe(
     bf16=BF16,
 )
 """The extractor alone: a token near the word of what lies in its cell, with its box, and whether it is what the prompt means."""
+SHAPES = replace(TOWERS, name="shapes", learn={"pair.towers.0.*": 3e-4, "pair.towers.1.*": 1e-3}, steps=900)
+"""The same behind heads that stay, on pictures of which half are full of coloured shapes: these have no texture, and are learnt last."""
 PLACE = Recipe(
     name="place",
     learn={
@@ -74,7 +80,7 @@ PLACE = Recipe(
         "mask_adapter": 1e-3,
         "mask_decoder": 1e-3,
     },
-    steps=2400,
+    steps=3000,
     batch=8,
     betas=(0.9, 0.98),
     weight_decay=0.01,
@@ -110,20 +116,23 @@ class Run(Training):
 
 def draw(run: Run) -> None:
     """Draws the pictures that everything learns from."""
-    for name, style in STYLES.items():
-        count = max(SHARD, min(PICTURES, run.pictures) // len(STYLES))
+    for name, style in (STYLES | SHAPELY).items():
+        count = min(PICTURES, run.pictures) // len(STYLES) if name in STYLES else SHAPELY_SHARDS * SHARD
         for _ in track(build(run.folder / name, count, style=style), total=-(-count // SHARD), description=name):
             pass
 
 
-def see(run: Run, recipe: Recipe) -> None:
-    """Trains both towers."""
+def see(run: Run, recipe: Recipe, before: str | None, shards: Mapping[str, int]) -> None:
+    """Trains both towers on at most so many shards of each kind of pictures."""
     torch.manual_seed(recipe.seed)
     towers = Towers()
-    towers.begin()
-    pictures = Pictures(Shown([shard for name in STYLES for shard in run.drawn(name)]), recipe.seed)
+    if before is None:
+        towers.begin()
+    else:
+        towers.load_state_dict(load_file(run.folder / f"{before}.safetensors"))
+    pictures = Pictures(Shown([shard for name, most in shards.items() for shard in run.drawn(name)[:most]]), recipe.seed)
     train(run.at_length(recipe), towers, pictures, collate_pictures, run.folder / recipe.name)
-    save_file({name: value.contiguous() for name, value in towers.state_dict().items()}, run.folder / "towers.safetensors")
+    save_file({name: value.contiguous() for name, value in towers.state_dict().items()}, run.folder / f"{recipe.name}.safetensors")
 
 
 def look(run: Run) -> None:
@@ -138,7 +147,7 @@ def look(run: Run) -> None:
 def trained(run: Run) -> Towers:
     """The towers as they were trained."""
     towers = Towers()
-    towers.load_state_dict(load_file(run.folder / "towers.safetensors"))
+    towers.load_state_dict(load_file(run.folder / f"{SHAPES.name}.safetensors"))
     return towers.eval().requires_grad_(False)
 
 
@@ -180,7 +189,8 @@ def ship(run: Run) -> None:
 
 PHASES: Mapping[str, Callable[[Run], None]] = {
     "draw": draw,
-    "towers": partial(see, recipe=TOWERS),
+    "towers": partial(see, recipe=TOWERS, before=None, shards=dict.fromkeys(STYLES, PICTURES)),
+    "shapes": partial(see, recipe=SHAPES, before=TOWERS.name, shards=dict.fromkeys((*STYLES, *SHAPELY), SHAPELY_SHARDS)),
     "maps": look,
     "connect": partial(connect, recipe=CONNECT),
     "detect": partial(detect, recipe=DETECT, before=CONNECT.name),
