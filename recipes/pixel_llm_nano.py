@@ -39,18 +39,18 @@ from pixel_llm_stages import (
 )
 from pixel_llm_towers import STYLES, Pictures, Towers, collate_pictures
 
-__all__ = ["CONNECT", "DETECT", "KEPT", "PLACE", "QUESTIONS", "SHAPES", "TOWERS", "Run", "main"]
+__all__ = ["CONNECT", "DETECT", "KEPT", "PLACE", "QUESTIONS", "TOWERS", "Run", "main"]
 
 PICTURES = 9_000
 KEPT = 3_000
 """Pictures whose maps are kept for the later phases."""
 SHAPELY = {f"shapes-{name}": replace(style, shape_share=0.75) for name, style in STYLES.items()}
+"""Pictures full of coloured shapes for the towers: these have no texture, and are learnt last."""
 SHAPELY_SHARDS = 2
-"""Shards of each kind of pictures for the phase that learns shapes."""
 TOWERS = Recipe(
     name="towers",
     learn={"pair.towers.0.*": 3e-4, "pair.towers.1.*": 1.5e-3, "words": 3e-3, "edges": 3e-3},
-    steps=3000,
+    steps=4800,
     batch=12,
     weight_decay=0.02,
     betas=(0.9, 0.98),
@@ -66,8 +66,6 @@ CONNECT = Recipe(
     bf16=BF16,
 )
 """The extractor alone: a token near the word of what lies in its cell, with its box, and whether it is what the prompt means."""
-SHAPES = replace(TOWERS, name="shapes", learn={"pair.towers.0.*": 3e-4, "pair.towers.1.*": 1e-3}, steps=900)
-"""The same behind heads that stay, on pictures of which half are full of coloured shapes: these have no texture, and are learnt last."""
 PLACE = Recipe(
     name="place",
     learn={
@@ -122,17 +120,14 @@ def draw(run: Run) -> None:
             pass
 
 
-def see(run: Run, recipe: Recipe, before: str | None, shards: Mapping[str, int]) -> None:
-    """Trains both towers on at most so many shards of each kind of pictures."""
+def see(run: Run, recipe: Recipe) -> None:
+    """Trains both towers."""
     torch.manual_seed(recipe.seed)
     towers = Towers()
-    if before is None:
-        towers.begin()
-    else:
-        towers.load_state_dict(load_file(run.folder / f"{before}.safetensors"))
-    pictures = Pictures(Shown([shard for name, most in shards.items() for shard in run.drawn(name)[:most]]), recipe.seed)
+    towers.begin()
+    pictures = Pictures(Shown([shard for name in STYLES | SHAPELY for shard in run.drawn(name)]), recipe.seed)
     train(run.at_length(recipe), towers, pictures, collate_pictures, run.folder / recipe.name)
-    save_file({name: value.contiguous() for name, value in towers.state_dict().items()}, run.folder / f"{recipe.name}.safetensors")
+    save_file({name: value.contiguous() for name, value in towers.state_dict().items()}, run.folder / "towers.safetensors")
 
 
 def look(run: Run) -> None:
@@ -147,7 +142,7 @@ def look(run: Run) -> None:
 def trained(run: Run) -> Towers:
     """The towers as they were trained."""
     towers = Towers()
-    towers.load_state_dict(load_file(run.folder / f"{SHAPES.name}.safetensors"))
+    towers.load_state_dict(load_file(run.folder / "towers.safetensors"))
     return towers.eval().requires_grad_(False)
 
 
@@ -189,8 +184,7 @@ def ship(run: Run) -> None:
 
 PHASES: Mapping[str, Callable[[Run], None]] = {
     "draw": draw,
-    "towers": partial(see, recipe=TOWERS, before=None, shards=dict.fromkeys(STYLES, PICTURES)),
-    "shapes": partial(see, recipe=SHAPES, before=TOWERS.name, shards=dict.fromkeys((*STYLES, *SHAPELY), SHAPELY_SHARDS)),
+    "towers": partial(see, recipe=TOWERS),
     "maps": look,
     "connect": partial(connect, recipe=CONNECT),
     "detect": partial(detect, recipe=DETECT, before=CONNECT.name),

@@ -34,6 +34,7 @@ __all__ = [
     "collate_pictures",
     "inputs_of",
     "named_loss",
+    "recoloured",
 ]
 
 SIDE, PATCH = 256, 16
@@ -107,7 +108,7 @@ def cells_of(drawing: Drawing, cells: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 class Pictures(Dataset):
-    """Pictures as the towers take them, with what lies under each patch. An index is a visit."""
+    """Pictures as the towers take them, with what lies under each patch. An index is a visit, and three of five have other colours."""
 
     def __init__(self, shown: Shown, seed: int = 0) -> None:
         self.shown, self.seed = shown, seed
@@ -118,7 +119,15 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         pixels, drawing = self.shown[(index * 7919 + self.seed) % len(self.shown)]
         _, classes, edges = cells_of(drawing, CELLS)
-        return {"pixels": pixels, "classes": classes, "edges": edges}
+        return {"pixels": recoloured(pixels, np.random.default_rng([self.seed, index])), "classes": classes, "edges": edges}
+
+
+def recoloured(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.6) -> np.ndarray:
+    """A picture with its channels in any order, half of them also dimmed, each its own way: a shape is to be known in colours it never had."""
+    if rng.random() >= share:
+        return pixels
+    dim = rng.uniform(0.6, 1.0, 3) if rng.random() < 0.5 else np.ones(3)
+    return (pixels[..., rng.permutation(3)] * dim).astype(np.uint8)
 
 
 def collate_pictures(rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
