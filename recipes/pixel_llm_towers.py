@@ -34,7 +34,6 @@ __all__ = [
     "collate_pictures",
     "inputs_of",
     "named_loss",
-    "recoloured",
 ]
 
 SIDE, PATCH = 256, 16
@@ -42,7 +41,9 @@ CELLS = SIDE // PATCH
 CLASSES = len(vocabulary()) + 1
 """Every name, or something written."""
 EDGES = 3.0
-_STYLE = SceneStyle(things=(3, 8), relative_sizes=(0.12, 0.45), small_share=0.1, small_px=(20, 32), sizes_px=(20, 140), text_share=0.15)
+_STYLE = SceneStyle(
+    things=(3, 8), relative_sizes=(0.12, 0.45), small_share=0.1, small_px=(20, 32), sizes_px=(20, 140), shape_share=0.35, text_share=0.15
+)
 STYLES = {"square": replace(_STYLE, size=(256, 256)), "wide": replace(_STYLE, size=(256, 192)), "tall": replace(_STYLE, size=(192, 256))}
 """Pictures of the input's own size, three shapes."""
 THINGS = Dinov2Config(
@@ -108,7 +109,7 @@ def cells_of(drawing: Drawing, cells: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 class Pictures(Dataset):
-    """Pictures as the towers take them, with what lies under each patch. An index is a visit, and three of five have other colours."""
+    """Pictures as the towers take them, with what lies under each patch. An index is a visit."""
 
     def __init__(self, shown: Shown, seed: int = 0) -> None:
         self.shown, self.seed = shown, seed
@@ -119,15 +120,7 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         pixels, drawing = self.shown[(index * 7919 + self.seed) % len(self.shown)]
         _, classes, edges = cells_of(drawing, CELLS)
-        return {"pixels": recoloured(pixels, np.random.default_rng([self.seed, index])), "classes": classes, "edges": edges}
-
-
-def recoloured(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.6) -> np.ndarray:
-    """A picture with its channels in any order, half of them also dimmed, each its own way: a shape is to be known in colours it never had."""
-    if rng.random() >= share:
-        return pixels
-    dim = rng.uniform(0.6, 1.0, 3) if rng.random() < 0.5 else np.ones(3)
-    return (pixels[..., rng.permutation(3)] * dim).astype(np.uint8)
+        return {"pixels": pixels, "classes": classes, "edges": edges}
 
 
 def collate_pictures(rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
