@@ -6,10 +6,10 @@ import numpy as np
 
 from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_mask, vocabulary
 from foveal.data.sources.scenes.phrases import View, view_of
-from foveal.data.sources.scenes.questions import ask_about
-from foveal.data.sources.scenes.words import plural
+from foveal.data.sources.scenes.questions import expression
+from foveal.data.sources.scenes.words import name_forms, tied
 from foveal.evaluate import boxes_agree, calibration_error, first_box, names_object, names_placed, words_found
-from foveal.geometry import Mask, Point, Region, bounding_box, box_array, iou, mask_iou
+from foveal.geometry import Mask, Point, bounding_box, box_array, iou, mask_iou
 from foveal.grounding import Example, GroundedText, Note, Picture, Span, Turn
 from foveal.session import Session
 from nano_measures import Figure, share
@@ -19,7 +19,7 @@ __all__ = ["place_figures", "placed_answers", "placed_scene"]
 LEAST = 24
 """Things with a shorter side below that, in pixels of the network's input, are not asked about, and count neither way."""
 STYLE = SceneStyle(sides=((192, 256, 1.0),), things=(3, 8), relative_sizes=(0.12, 0.45), small_share=0.1, small_px=(20, 32), text_share=0.15)
-_FORMS = {form: name for name in vocabulary() for form in (plural(name), name)}
+_FORMS = name_forms()
 _OVERLAPS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -40,17 +40,17 @@ def placed_answers(session: Session, drawing: Drawing) -> list[Example]:
     found = [("narrate", scene.caption(detailed=True).said, large)]
     if config.detector is not None:
         found += [("dense", scene.dense_captions().said, large)]
-    phrases = [phrase for thing in asked[:3] if (phrase := _phrase(drawing, rng, thing))]
+    phrases = [phrase for thing in asked[:3] if (phrase := expression(drawing, rng, thing))]
     if phrases:
         words = [text for text, _ in phrases]
-        boxes = [_tied(text, view.boxes[thing]) for text, thing in phrases]
+        boxes = [tied(text, view.boxes[thing]) for text, thing in phrases]
         found += [("locate", answer.said, true) for answer, true in zip(scene.locate(words), boxes, strict=True)]
         if config.segments:
-            masks = [_tied(text, thing_mask(drawing, thing)) for text, thing in phrases]
+            masks = [tied(text, thing_mask(drawing, thing)) for text, thing in phrases]
             found += [("segment", answer.said, true) for answer, true in zip(scene.segment(words), masks, strict=True)]
     if asked:
         told = scene.describe([view.boxes[thing] for thing in asked[:4]])
-        found += [("describe", answer.said, _tied(view.names[thing], view.boxes[thing])) for answer, thing in zip(told, asked[:4], strict=True)]
+        found += [("describe", answer.said, tied(view.names[thing], view.boxes[thing])) for answer, thing in zip(told, asked[:4], strict=True)]
     return [_example(drawing, number, *one, small) for number, one in enumerate(found)]
 
 
@@ -88,7 +88,7 @@ def _words(narrated: Sequence[Example]) -> dict[str, Figure]:
     placed, centred, absent = [], [], []
     for example in narrated:
         (said, true), besides = _answer(example), set(_names(example.notes[1].said))
-        verdicts, middles = (names_placed(words, true, _FORMS, besides) for words in (said, _tied(said.text, Point(0.5, 0.5))))
+        verdicts, middles = (names_placed(words, true, _FORMS, besides) for words in (said, tied(said.text, Point(0.5, 0.5))))
         absent += [verdict is None for verdict in verdicts]
         if not all(verdict is None for verdict in verdicts):
             placed.append(_share_of_known(verdicts))
@@ -156,21 +156,9 @@ def _everything(view: View, scale: float) -> tuple[GroundedText, GroundedText]:
     """All things that are large enough, by name; and the others."""
     sides: tuple[list[GroundedText | str], ...] = ([], [])
     for thing, name in enumerate(view.names):
-        sides[not _large(view.drawing, thing, scale)].extend((_tied(name, view.boxes[thing]), ", "))
+        sides[not _large(view.drawing, thing, scale)].extend((tied(name, view.boxes[thing]), ", "))
     large, small = (GroundedText.join(*parts[:-1]) for parts in sides)
     return large, small
-
-
-def _tied(words: str, region: Region) -> GroundedText:
-    return GroundedText(words, (Span(0, len(words), (region,)),))
-
-
-def _phrase(drawing: Drawing, rng: np.random.Generator, thing: int) -> tuple[str, int] | None:
-    question = ask_about(drawing, rng, "locate", things=[thing])
-    if question is None or question.things != (thing,) or not question.answer.spans:
-        return None
-    span = question.answer.spans[0]
-    return question.answer.text[span.start : span.end], thing
 
 
 def _example(drawing: Drawing, number: int, task: str, said: GroundedText, true: GroundedText, besides: GroundedText) -> Example:

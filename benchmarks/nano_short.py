@@ -8,7 +8,7 @@ import numpy as np
 from foveal.data.sources.scenes import Drawing, draw_scene, vocabulary
 from foveal.data.sources.scenes.questions import ask_about
 from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
-from foveal.data.sources.scenes.words import fill, plural, with_article, wording
+from foveal.data.sources.scenes.words import fill, name_forms, plural, with_article, wording
 from foveal.evaluate import words_found
 from foveal.grounding import Example, GroundedText, Note, Picture, Turn
 from nano_measures import Figure, share
@@ -81,7 +81,7 @@ def _agrees(example: Example) -> bool:
 
 def _captions(answered: Sequence[Example]) -> Figure:
     said, true, both = 0, 0, 0
-    forms = {form: name for name in vocabulary() for form in (plural(name), name)}
+    forms = name_forms()
     for example in answered:
         texts = (example.turns[1].said.text, example.notes[0].said.text)
         named, there = ({forms[form] for form in words_found(text, list(forms))} for text in texts)

@@ -25,8 +25,8 @@ from torch import Tensor
 from ferret_claims import gain
 from foveal.data.sources.scenes import Drawing, draw_scene, vocabulary
 from foveal.data.sources.scenes.phrases import view_of
-from foveal.data.sources.scenes.questions import ask_about
-from foveal.data.sources.scenes.words import plural
+from foveal.data.sources.scenes.questions import expression
+from foveal.data.sources.scenes.words import name_forms, tied
 from foveal.evaluate import boxes_agree, first_box, names_object, names_placed
 from foveal.geometry import Frame, bounding_box
 from foveal.grounding import Example, GroundedText, Picture, Span, Turn
@@ -49,7 +49,6 @@ STYLE = STYLES["square"]
 LEAST = 24
 """Things with a shorter side below that, in pixels of the input, are not asked about."""
 PLACES_AS_TEXT = BracketFormat(features=False, arithmetic="fraction")
-_FORMS = {form: name for name in vocabulary() for form in (plural(name), name)}
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ class Told(Asked):
     def _taught(self, drawing: Drawing, ask: Turn, answer: Turn) -> tuple[Turn, Turn]:
         said, phrase = answer.said, phrase_of(ask.said.text)
         if self.variant.written:
-            ask = ask if phrase is None else Turn("user", GroundedText(f"Where is {phrase}?"))
-            said = GroundedText(PLACES_AS_TEXT.encode(_of_things(drawing, said), _frame(drawing)))
+            ask, said = (ask, _of_things(drawing, said)) if phrase is None else (Turn("user", GroundedText(f"Where is {phrase}?")), said)
+            said = GroundedText(PLACES_AS_TEXT.encode(said, _frame(drawing)))
         elif not self.variant.words_placed and phrase is None:
             said = GroundedText(said.text)
         return ask, Turn("assistant", said)
@@ -99,8 +98,8 @@ def _of_things(drawing: Drawing, said: GroundedText) -> GroundedText:
     """The words that name a thing, all of a name in one span, with its box."""
     boxes, spans = set(view_of(drawing).boxes), list[Span]()
     for span in said.spans:
-        region = bounding_box(span.regions[0])
-        if region not in boxes and len(said.spans) > 1:
+        region = span.regions[0]
+        if region not in boxes:
             continue
         if spans and spans[-1].regions == (region,) and not said.text[spans[-1].end : span.start].strip():
             spans[-1] = Span(spans[-1].start, span.end, (region,))
@@ -167,15 +166,13 @@ def asked(number: int, written: bool) -> list[tuple[Example, GroundedText]]:
     drawing = draw_scene(number, "test", STYLE)
     rng, view = np.random.default_rng([7, number]), view_of(drawing)
     large = [thing for thing in rng.permutation(len(drawing.things)).tolist() if _large(drawing, thing)]
-    everything = GroundedText.join(*(_tied(view.names[thing], view.boxes[thing]) for thing in range(len(drawing.things))))
+    everything = GroundedText.join(*(tied(view.names[thing], view.boxes[thing]) for thing in range(len(drawing.things))))
     found = [("narrate", GroundedText(NARRATIVE), everything)]
     for thing in large[:3]:
-        question = ask_about(drawing, rng, "locate", things=[thing])
-        if question and question.things == (thing,) and question.answer.spans:
-            span = question.answer.spans[0]
-            phrase = question.answer.text[span.start : span.end]
-            found.append(("locate", GroundedText(f"Where is {phrase}?" if written else WHERE + phrase), _tied(phrase, view.boxes[thing])))
-    found += [("describe", ask_object(view.boxes[thing]), _tied(view.names[thing], view.boxes[thing])) for thing in large[:3]]
+        if said := expression(drawing, rng, thing):
+            phrase, _ = said
+            found.append(("locate", GroundedText(f"Where is {phrase}?" if written else WHERE + phrase), tied(phrase, view.boxes[thing])))
+    found += [("describe", ask_object(view.boxes[thing]), tied(view.names[thing], view.boxes[thing])) for thing in large[:3]]
     height, width = drawing.labels.shape
     picture = (Picture(width, height, pixels=drawing.pixels),)
     return [(Example(f"{number}/{n}", picture, (Turn("user", ask),), facts={"task": task}), true) for n, (task, ask, true) in enumerate(found)]
@@ -184,10 +181,6 @@ def asked(number: int, written: bool) -> list[tuple[Example, GroundedText]]:
 def _large(drawing: Drawing, thing: int) -> bool:
     x0, y0, x1, y1 = drawing.things[thing].box_px
     return drawing.things[thing].kind != "text" and min(x1 - x0, y1 - y0) >= LEAST
-
-
-def _tied(words: str, region: Any) -> GroundedText:
-    return GroundedText(words, (Span(0, len(words), (region,)),))
 
 
 def _frame(drawing: Drawing) -> Frame:
@@ -207,7 +200,7 @@ def verdicts(session: Session, variant: Variant, pictures: int) -> dict[str, lis
             said = PLACES_AS_TEXT.decode(said.text, Frame.stretch((picture.width, picture.height)))
         match example.facts["task"]:
             case "narrate":
-                known = [placed for placed in names_placed(said, true, _FORMS) if placed is not None]
+                known = [placed for placed in names_placed(said, true, name_forms()) if placed is not None]
                 found["words placed"].append(float(np.mean(known)) if known else float("nan"))
             case "locate":
                 found["referring P@0.5"] += map(float, boxes_agree([first_box(said)], [bounding_box(true.regions[0])]))
@@ -252,7 +245,10 @@ def _report(found: Mapping[str, Mapping[str, Sequence[float]]], steps: int) -> N
 
 def _cell(base: Sequence[float], values: Sequence[float], *, alone: bool) -> str:
     told = [(before, after) for before, after in zip(base, values, strict=True) if not np.isnan(before + after)]
-    mean = float(np.nanmean(np.asarray(values, float))) if not np.isnan(np.asarray(values, float)).all() else 0.0
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return "nothing said"
+    mean = float(np.mean(known))
     if alone or not told:
         return f"{mean:.1%}"
     more, low, high = gain([before for before, _ in told], [after for _, after in told])

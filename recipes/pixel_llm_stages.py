@@ -15,8 +15,9 @@ from foveal.data.sources.scenes import Drawing, thing_mask
 from foveal.data.sources.scenes.narrated import narrated
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.pointing import region_of
-from foveal.data.sources.scenes.questions import ask_about
+from foveal.data.sources.scenes.questions import ask_about, expression
 from foveal.data.sources.scenes.short import ask_shortly
+from foveal.data.sources.scenes.words import tied
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, Picture, Span, Turn
 from foveal.grounding.wordings.pixel_llm import NARRATIVES, SHORT_CAPTIONS, WHERE, ask_object, context_of
@@ -72,13 +73,8 @@ def _asked(drawing: Drawing, rng: np.random.Generator, task: str) -> tuple[Groun
             question = ask_about(drawing, rng, "caption_grounded")
             return question and (GroundedText(_one(SHORT_CAPTIONS, rng)), _single_regions(question.answer))
         case "locate":
-            question = ask_about(drawing, rng, "locate")
-            if question is None or not question.answer.spans:
-                return None
-            span = question.answer.spans[0]
-            phrase = question.answer.text[span.start : span.end]
-            mask = thing_mask(drawing, question.things[0])
-            return GroundedText(f"{WHERE}{phrase}"), GroundedText(phrase, (Span(0, len(phrase), (mask,)),))
+            said = expression(drawing, rng)
+            return said and (GroundedText(f"{WHERE}{said[0]}"), tied(said[0], thing_mask(drawing, said[1])))
         case "describe":
             thing = int(rng.integers(max(1, len(drawing.things))))
             region = region_of(drawing, thing, "box" if rng.random() < 0.7 else "point", rng) if drawing.things else None

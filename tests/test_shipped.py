@@ -10,9 +10,10 @@ from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_ma
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import Question, ask_about
 from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
+from foveal.data.sources.scenes.words import name_forms, tied
 from foveal.evaluate import boxes_agree, first_box, names_object, names_placed
 from foveal.geometry import Mask, mask_iou
-from foveal.grounding import Example, GroundedText, Picture, Span, Turn
+from foveal.grounding import Example, GroundedText, Picture, Turn
 from foveal.session import Session
 from foveal.zoo import list_models
 
@@ -60,8 +61,8 @@ def test_pixelllm_nano_names_places_finds_and_outlines_things() -> None:
     found, named, outlined = [], [], []
     for drawing in (draw_scene(seed, "test", style) for seed in range(7_000_000, 7_000_000 + SCENES // 2)):
         view, scene = view_of(drawing), session.look(drawing.pixels)
-        truth = GroundedText.join(*(GroundedText(name, (Span(0, len(name), (box,)),)) for name, box in zip(view.names, view.boxes, strict=True)))
-        placed += names_placed(scene.caption(detailed=True).said, truth, {name: name for name in vocabulary()})
+        truth = GroundedText.join(*(tied(name, box) for name, box in zip(view.names, view.boxes, strict=True)))
+        placed += names_placed(scene.caption(detailed=True).said, truth, name_forms())
         alone = [thing for thing, name in enumerate(view.names) if view.names.count(name) == 1]
         named += [
             names_object(answer.text, [view.names[thing]], vocabulary())

@@ -19,6 +19,7 @@ from foveal.evaluate import (
     is_unparseable,
     match_named,
     names_object,
+    names_placed,
     phrases_found,
     says_absent,
     spellings,
@@ -200,3 +201,15 @@ def _parity(name: str) -> Path:
     if given_folder:
         pytest.fail(f"FOVEAL_PARITY is set to {given_folder}, and there is no {name} in it")
     pytest.skip(f"the recorded results are not at hand: no {root / 'ferret' / name}")
+
+
+def test_a_name_is_placed_where_its_last_word_is_in_any_thing_so_called() -> None:
+    forms = {"boxing glove": "boxing glove", "boxing gloves": "boxing glove", "glove": "glove", "dog": "dog"}
+    things = GroundedText("boxing glove, boxing glove, dog", (Span(0, 12, (LEFT,)), Span(14, 26, (RIGHT,)), Span(28, 31, (LEFT,))))
+    said = GroundedText(
+        "Boxing gloves, a dog, a glove", (Span(0, 6, (Point(2.0, 2.0),)), Span(7, 13, (Point(0.9, 0.5),)), Span(17, 20, (Point(0.9, 0.5),)))
+    )
+    assert names_placed(said, things, forms) == [True, False, None]
+    assert names_placed(said, things, forms, besides=["dog", "glove"]) == [True]
+    assert names_placed(GroundedText(said.text), things, forms) == [False, False, None]  # without a place a word is nowhere
+    assert names_placed(said, things, {}) == words_found("a dog", []) == []

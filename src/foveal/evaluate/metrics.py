@@ -108,8 +108,7 @@ def words_found(text: str, phrases: Sequence[str]) -> list[str]:
     >>> words_found("A red Cat face and a dog", ["cat", "cat face", "do"])
     ['cat face']
     """
-    wanted = {phrase.lower() for phrase in phrases if phrase}
-    return re.findall(_whole_words(wanted), text.lower()) if wanted else []
+    return re.findall(_whole_words({phrase.lower() for phrase in phrases if phrase}), text.lower())
 
 
 def phrases_found(
@@ -281,8 +280,8 @@ def calibration_error(scores: Sequence[float], hits: Sequence[bool], *, bins: in
 
 
 def _whole_words(phrases: Collection[str]) -> str:
-    """A pattern for any of some phrases as whole words, the longest at each place."""
-    return rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})(?!\w)"
+    """A pattern for any of some phrases as whole words, the longest at each place; of no phrases it finds nothing."""
+    return "(?!)" if not phrases else rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})(?!\w)"
 
 
 def _middle_inside(place: Box, box: Box) -> bool:

@@ -15,7 +15,7 @@ from foveal.data.sources.scenes.words import ANSWERS, NUMBERS, fill, listed, plu
 from foveal.geometry import Box, Region
 from foveal.grounding import GroundedText
 
-__all__ = ["DEFAULT_TASKS", "Question", "ask_about", "questions", "raster_order"]
+__all__ = ["DEFAULT_TASKS", "Question", "ask_about", "expression", "questions", "raster_order"]
 
 DEFAULT_TASKS: Mapping[str, float] = MappingProxyType(
     {
@@ -92,6 +92,20 @@ def ask_about(
     """
     order = rng.permutation(len(drawing.things)).tolist() if things is None else things
     return _ask(_Asking(view_of(drawing), tuple(order), tuple(names or vocabulary()), rng), task)
+
+
+def expression(drawing: Drawing, rng: np.random.Generator, thing: int | None = None) -> tuple[str, int] | None:
+    """A phrase that one thing of `drawing` alone answers to, and which thing that is: `thing`, or any; None where there is none.
+
+    >>> from foveal.data.sources.scenes import SceneStyle, draw_scene
+    >>> expression(draw_scene(3, style=SceneStyle(names=("dog",), things=(1, 1), text_share=0)), np.random.default_rng(0))
+    ('the dog', 0)
+    """
+    question = ask_about(drawing, rng, "locate", things=None if thing is None else [thing])
+    if question is None or not question.answer.spans or thing not in (None, *question.things[:1]):
+        return None
+    span = question.answer.spans[0]
+    return question.answer.text[span.start : span.end], question.things[0]
 
 
 def questions(

@@ -13,7 +13,7 @@ from foveal.data.sources.scenes.phrases import RELATIONS, SUPERLATIVES
 from foveal.geometry import Region
 from foveal.grounding import GroundedText, Span
 
-__all__ = ["ANSWERS", "ASKS", "NUMBERS", "WORDS", "fill", "listed", "pieces", "plural", "tied", "with_article", "wording", "words_with"]
+__all__ = ["ANSWERS", "ASKS", "NUMBERS", "WORDS", "fill", "listed", "name_forms", "pieces", "plural", "tied", "with_article", "wording", "words_with"]
 
 ASKS = MappingProxyType(
     {
@@ -102,6 +102,15 @@ def plural(name: str) -> str:
     else:
         last += "s"
     return " ".join([*first, last])
+
+
+def name_forms() -> dict[str, str]:
+    """Every form in which the vocabulary's names may be said, one and many, each with its name.
+
+    >>> name_forms()["boxing gloves"]
+    'boxing glove'
+    """
+    return {form: name for name in vocabulary() for form in (plural(name), name)}
 
 
 def with_article(name: str) -> str:
