@@ -17,9 +17,9 @@ from foveal.data.loader import Packed, pack, stack_packed
 from foveal.data.sources.scenes import Drawing, vocabulary
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import Question, questions
-from foveal.data.sources.scenes.words import listed, tied
+from foveal.data.sources.scenes.words import listed
 from foveal.geometry import Frame
-from foveal.grounding import Example, Picture, Turn
+from foveal.grounding import Example, Picture, Turn, tied
 from foveal.grounding.wordings.ferret import TEMPLATES
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
 from foveal.models.losses import IGNORED

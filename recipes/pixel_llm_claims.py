@@ -26,10 +26,10 @@ from ferret_claims import gain
 from foveal.data.sources.scenes import Drawing, draw_scene, vocabulary
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import expression
-from foveal.data.sources.scenes.words import name_forms, tied
+from foveal.data.sources.scenes.words import name_forms
 from foveal.evaluate import boxes_agree, first_box, names_object, names_placed
 from foveal.geometry import Frame, bounding_box
-from foveal.grounding import Example, GroundedText, Picture, Span, Turn
+from foveal.grounding import Example, GroundedText, Picture, Span, Turn, tied
 from foveal.grounding.formats import BracketFormat
 from foveal.grounding.wordings.pixel_llm import NARRATIVE, WHERE, ask_object, phrase_of
 from foveal.models.pixel_llm import PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor

@@ -17,9 +17,8 @@ from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.pointing import region_of
 from foveal.data.sources.scenes.questions import ask_about, expression
 from foveal.data.sources.scenes.short import ask_shortly
-from foveal.data.sources.scenes.words import tied
 from foveal.geometry import Region
-from foveal.grounding import Example, GroundedText, Picture, Span, Turn
+from foveal.grounding import Example, GroundedText, Picture, Span, Turn, tied
 from foveal.grounding.wordings.pixel_llm import NARRATIVES, SHORT_CAPTIONS, WHERE, ask_object, context_of
 from foveal.models.ferret import FerretForConditionalGeneration
 from foveal.models.losses import IGNORED

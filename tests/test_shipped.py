@@ -10,10 +10,10 @@ from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_ma
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import Question, ask_about
 from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
-from foveal.data.sources.scenes.words import name_forms, tied
+from foveal.data.sources.scenes.words import name_forms
 from foveal.evaluate import boxes_agree, first_box, names_object, names_placed
 from foveal.geometry import Mask, mask_iou
-from foveal.grounding import Example, GroundedText, Picture, Turn
+from foveal.grounding import Example, GroundedText, Picture, Turn, tied
 from foveal.session import Session
 from foveal.zoo import list_models
 

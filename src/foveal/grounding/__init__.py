@@ -13,7 +13,7 @@ from foveal.grounding.example import (
     region_to_json,
     write_examples,
 )
-from foveal.grounding.text import GroundedText, Span, tie_words, words_before
+from foveal.grounding.text import GroundedText, Span, tie_words, tied, words_before
 
 __all__ = [
     "Example",
@@ -29,6 +29,7 @@ __all__ = [
     "region_limits",
     "region_to_json",
     "tie_words",
+    "tied",
     "words_before",
     "write_examples",
 ]

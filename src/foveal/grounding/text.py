@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from foveal.geometry import Region
 
-__all__ = ["GroundedText", "Span", "tie_words", "words_before"]
+__all__ = ["GroundedText", "Span", "tie_words", "tied", "words_before"]
 
 _PHRASE_ENDS = ".,;:!?"
 
@@ -72,6 +72,15 @@ class GroundedText:
     def regions(self) -> tuple[Region, ...]:
         """All regions, in the order in which the text names them."""
         return tuple(region for span in self.spans for region in span.regions)
+
+
+def tied(text: str, *regions: Region) -> GroundedText:
+    """`text`, all of which means `regions`; without any, something that is nowhere in the picture.
+
+    >>> tied("a cat").spans
+    (Span(start=0, end=5, regions=(), scores=()),)
+    """
+    return GroundedText(text, (Span(0, len(text), regions),))
 
 
 def words_before(text: str, start: int = 0) -> tuple[int, int]:

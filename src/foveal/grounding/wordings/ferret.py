@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from foveal.geometry import Box, Region
-from foveal.grounding.text import GroundedText, Span
+from foveal.grounding.text import GroundedText, tied
 from foveal.grounding.wordings.templates import Template, header_template, plain_template, two_separator_template
 from foveal.grounding.wordings.verbs import Verbs
 
@@ -149,7 +149,7 @@ def say_locations(things: Sequence[tuple[str, Sequence[Box]]]) -> GroundedText:
     >>> say_locations([("a man", [Box(0.0, 0.0, 0.5, 1.0)]), ("a dog", [])]).text
     'a man, a dog.'
     """
-    return GroundedText.join(_listed([_tied(phrase, boxes) for phrase, boxes in things]), ".")
+    return GroundedText.join(_listed([tied(phrase, *boxes) for phrase, boxes in things]), ".")
 
 
 def ask_choice(region: Region, first: str, second: str) -> GroundedText:
@@ -198,7 +198,7 @@ def say_detection(things: Sequence[tuple[str, Box]]) -> GroundedText:
     'The objects are: 1: cat, 2: dog.'
     """
     ordered = sorted(things, key=lambda thing: (thing[1].y0, thing[1].x0))
-    said = [GroundedText.join(f"{number}: ", _tied(name, [box])) for number, (name, box) in enumerate(ordered, start=1)]
+    said = [GroundedText.join(f"{number}: ", tied(name, box)) for number, (name, box) in enumerate(ordered, start=1)]
     return GroundedText.join("The objects are: ", _listed(said), ".")
 
 
@@ -224,10 +224,6 @@ def ask_caption() -> GroundedText:
 def with_coordinates(question: GroundedText) -> GroundedText:
     """The question with Ferret-v2's request for coordinates (arXiv 2404.07973, 3.4)."""
     return GroundedText.join(question, COORDINATES_REQUEST)
-
-
-def _tied(words: str, boxes: Sequence[Box]) -> GroundedText:
-    return GroundedText(words, (Span(0, len(words), tuple(boxes)),))
 
 
 def _listed(parts: Sequence[GroundedText]) -> GroundedText:

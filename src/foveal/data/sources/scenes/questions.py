@@ -11,9 +11,9 @@ from foveal.data.sources.scenes.atlas import COLOURS, vocabulary
 from foveal.data.sources.scenes.drawing import HELD_OUT, Drawing
 from foveal.data.sources.scenes.phrases import View, label_of, phrase_for, stands, view_of
 from foveal.data.sources.scenes.pointing import region_of
-from foveal.data.sources.scenes.words import ANSWERS, NUMBERS, fill, listed, plural, tied, with_article, wording
+from foveal.data.sources.scenes.words import ANSWERS, NUMBERS, fill, listed, plural, with_article, wording
 from foveal.geometry import Box, Region
-from foveal.grounding import GroundedText
+from foveal.grounding import GroundedText, tied
 
 __all__ = ["DEFAULT_TASKS", "Question", "ask_about", "expression", "questions", "raster_order"]
 

@@ -8,8 +8,7 @@ import numpy as np
 from foveal.data.sources.scenes.drawing import Drawing, SceneStyle, Split, draw_scene
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import DEFAULT_TASKS, Question, questions
-from foveal.data.sources.scenes.words import tied
-from foveal.grounding import Example, Note, Picture, Turn
+from foveal.grounding import Example, Note, Picture, Turn, tied
 
 __all__ = ["LICENCE", "example_of", "scenes"]
 

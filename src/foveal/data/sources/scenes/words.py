@@ -11,9 +11,9 @@ import numpy as np
 from foveal.data.sources.scenes.atlas import COLOURS, vocabulary
 from foveal.data.sources.scenes.phrases import RELATIONS, SUPERLATIVES
 from foveal.geometry import Region
-from foveal.grounding import GroundedText, Span
+from foveal.grounding import GroundedText
 
-__all__ = ["ANSWERS", "ASKS", "NUMBERS", "WORDS", "fill", "listed", "name_forms", "pieces", "plural", "tied", "with_article", "wording", "words_with"]
+__all__ = ["ANSWERS", "ASKS", "NUMBERS", "WORDS", "fill", "listed", "name_forms", "pieces", "plural", "with_article", "wording", "words_with"]
 
 ASKS = MappingProxyType(
     {
@@ -138,11 +138,6 @@ def fill(template: str, **parts: "str | Region | GroundedText") -> GroundedText:
     'What is it?'
     """
     return GroundedText.join(*(parts[piece[1:-1]] if piece.startswith("{") else piece for piece in _split(template)))
-
-
-def tied(text: str, *regions: Region) -> GroundedText:
-    """`text`, all of which means `regions`; without any, something that is nowhere in the picture."""
-    return GroundedText(text, (Span(0, len(text), regions),))
 
 
 def listed(parts: Sequence[str | GroundedText], last: str = ", ") -> GroundedText:
