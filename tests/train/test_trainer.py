@@ -7,40 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from tiny import RECIPE, Body, Numbers, collate, weights
+from torch import Tensor
 
-from foveal.train import Recipe, freeze, last_whole_checkpoint, train
-
-RECIPE = Recipe(name="tiny", learn={"eye": 1e-2, "tongue": 1e-3}, steps=6, batch=4, workers=0, save_every=3, options={"disable_tqdm": True})
-
-
-class Numbers(Dataset):
-    def __len__(self) -> int:
-        return 40
-
-    def __getitem__(self, index: int) -> Tensor:
-        return torch.randn(3, generator=torch.Generator().manual_seed(index))
-
-
-class Body(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.eye, self.tongue, self.ear = nn.Linear(3, 3), nn.Linear(3, 1), nn.Linear(3, 1)
-
-    def forward(self, numbers: Tensor) -> dict[str, Tensor]:
-        seen = self.eye(numbers)
-        said = (self.tongue(seen) + self.ear(seen)).square().mean()
-        return {"loss": said, "size": seen.abs().mean()}
-
-
-def collate(rows: list[Tensor]) -> dict[str, Tensor]:
-    return {"numbers": torch.stack(rows)}
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.named_parameters()}
+from foveal.train import freeze, train
 
 
 def test_a_component_not_named_stays_as_it_is(tmp_path: Path) -> None:
@@ -91,16 +61,6 @@ def test_a_resumed_ferret_has_every_weight_of_its_checkpoint(tmp_path: Path, mak
     train(recipe, parts, Numbers(), look, tmp_path / "parts")
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(parts)[name], value, msg=name)
-
-
-def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    train(RECIPE, Body(), Numbers(), collate, tmp_path)
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
-    weights_file = tmp_path / "checkpoint-6" / "model.safetensors"
-    weights_file.write_bytes(weights_file.read_bytes()[:40])
-    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
-    (tmp_path / "checkpoint-3" / "trainer_state.json").unlink()
-    assert last_whole_checkpoint(tmp_path) is None
 
 
 def test_losses_are_kept_as_numbers_and_as_a_plot(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ class Recipe:
     """Processes that prepare batches beside the training."""
     save_every: int = 200
     """Steps between checkpoints."""
+    keep: int = 2
+    """Newest checkpoints that are kept; older ones are removed once a newer is whole."""
     seed: int = 0
     """Seeds the order of examples and everything drawn in training."""
     options: Mapping[str, object] = field(default_factory=dict)
@@ -53,5 +55,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"recipe {self.name!r} has {self.steps} steps of {self.batch} examples; both must be at least 1")
+        if self.keep < 1 or self.save_every < 1:
+            raise ValueError(f"recipe {self.name!r} keeps {self.keep} checkpoints, one every {self.save_every} steps; both must be at least 1")
         if not self.learn:
             raise ValueError(f"recipe {self.name!r} names no component that learns")

@@ -2,21 +2,24 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
+from foveal.train.checkpoint import is_whole, last_whole_checkpoint, place_aside, prune, seal
 from foveal.train.recipe import Recipe
 from foveal.train.schedule import parameter_groups
+from foveal.train.stopping import StopWhenAsked
 
-__all__ = ["RecipeTrainer", "freeze", "last_whole_checkpoint", "train"]
+__all__ = ["RecipeTrainer", "freeze", "train"]
 
 
 def train(
@@ -24,8 +27,11 @@ def train(
 ) -> TrainOutput:
     """Trains `model` in place on `examples`, keeping checkpoints, `losses.json` and a plot of the loss in `folder`.
 
-    A run that was stopped goes on from its last whole checkpoint, with the same order of examples, when `resume`.
-    Raises ValueError when the recipe names a component that the model does not have.
+    A run that was stopped goes on from its last whole checkpoint, with the same order of examples, when `resume`: on a CPU bit for bit as if
+    it had not been stopped; one that is finished is not run again. Examples that say so themselves (`in_order`, as a `Mixture` does) are taken in their own order, others are shuffled
+    by the recipe's seed. SIGTERM, or Ctrl-C, ends the run with a checkpoint after the step that is under way (SystemExit); a second one at once.
+    ValueError when the recipe names a component that the model does not have, FloatingPointError for a loss that is no number, OSError
+    when a checkpoint cannot be written; in each case what was kept before stays.
     """
     freeze(model, recipe.learn)
     arguments = TrainingArguments(
@@ -40,14 +46,22 @@ def train(
         dataloader_num_workers=recipe.workers,
         save_steps=recipe.save_every,
         seed=recipe.seed,
+        train_sampling_strategy="sequential" if getattr(examples, "in_order", False) else "random",
         use_cpu=not torch.accelerator.is_available(),
         dataloader_pin_memory=torch.accelerator.is_available(),
-        **{"save_total_limit": 2, "logging_steps": 20, "remove_unused_columns": False, "report_to": "none", **recipe.options},
+        **{"save_total_limit": None, "logging_steps": 20, "remove_unused_columns": False, "report_to": "none", **recipe.options},
     )
     trainer = RecipeTrainer(recipe=recipe, model=model, args=arguments, train_dataset=examples, data_collator=collate)
+    if trainer.is_world_process_zero():
+        prune(folder, recipe.keep)  # what a killed run left unfinished
     start = last_whole_checkpoint(folder) if resume else None
-    output = trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if start and (done := TrainerState.load_from_json(str(start / "trainer_state.json"))).global_step >= recipe.steps:
+        trainer._load_from_checkpoint(str(start))  # Trainer would take one step more
+        return TrainOutput(done.global_step, math.nan, {})
+    with StopWhenAsked(trainer) as stop:
+        output = trainer.train(resume_from_checkpoint=str(start) if start else None)
     _save_losses(folder, trainer.state.log_history)
+    stop.exit_if_asked()
     return output
 
 
@@ -60,6 +74,7 @@ class RecipeTrainer(Trainer):
         self.optimizer: torch.optim.Optimizer | None
         self.model_accepts_loss_kwargs = False
         self.seen: dict[str, torch.Tensor] = {}
+        self.saving_in: Path | None = None
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW whose groups are the recipe's components, each with and without weight decay, and by layers where the recipe says so."""
@@ -79,15 +94,52 @@ class RecipeTrainer(Trainer):
             return
         target.load_state_dict(type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype).state_dict())
 
+    def _get_output_dir(self, trial: object) -> str:
+        return str(self.saving_in) if self.saving_in else super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        """As Trainer's, but written aside by all processes, and then sealed and renamed by the first (`foveal.train.checkpoint`)."""
+        run = Path(self.args.output_dir)
+        kept = run / f"checkpoint-{self.state.global_step}"
+        self.saving_in, first = place_aside(kept), self.is_world_process_zero()
+        if first:
+            shutil.rmtree(self.saving_in, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if first and not is_whole(kept):
+                seal(self.saving_in / kept.name, kept)
+                prune(run, self.recipe.keep)
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"{kept} could not be written ({error}); make room and run again: it goes on from {_last(run)}") from error
+        finally:
+            if first:
+                shutil.rmtree(self.saving_in, ignore_errors=True)
+            self.saving_in = None
+        self.accelerator.wait_for_everyone()
+
     def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch: object = None) -> object:
         """The model's own loss; what else it returns as scalars is logged with it."""
         outputs = model(**inputs)
+        if not torch.isfinite(outputs["loss"]):
+            step, run = self.state.global_step + 1, Path(self.args.output_dir)
+            raise FloatingPointError(
+                f"the loss of step {step} is {outputs['loss'].item()}, no number; a lower learning rate, more warm-up or other examples are wanted. "
+                f"What was learnt up to {_last(run)} is kept."
+            )
         self.seen = {name: value.detach() for name, value in outputs.items() if torch.is_tensor(value) and value.ndim == 0 and name != "loss"}
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As Trainer's, with the model's scalars of the last step."""
         super().log(logs | {name: round(float(value), 4) for name, value in self.seen.items()}, start_time)
+
+
+def _last(run: Path) -> str:
+    """The newest checkpoint, or how it stands without one, for a sentence."""
+    kept = last_whole_checkpoint(run)
+    return str(kept) if kept else "the start"
 
 
 def _parameters_of(model: nn.Module, component: str) -> list[tuple[str, nn.Parameter]]:
@@ -118,27 +170,6 @@ def freeze(model: nn.Module, learn: Mapping[str, float]) -> None:
     for found in learnt.values():
         for _, value in found:
             value.requires_grad_(True)
-
-
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of `folder` that was written to its end, or None.
-
-    Trainer writes its state last; a checkpoint without it, or whose weights do not open, was torn and is passed over.
-    """
-    numbered = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[-1]), reverse=True)
-    return next((path for path in numbered if _is_whole(path)), None)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    weights = sorted(checkpoint.glob("*.safetensors"))
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
-        for path in weights:
-            with safe_open(path, "pt") as opened:
-                opened.keys()
-    except (OSError, ValueError, SafetensorError):
-        return False
-    return bool(weights)
 
 
 def _save_losses(folder: Path, history: list[dict]) -> None:
