@@ -17,6 +17,7 @@ __all__ = [
     "Picture",
     "Turn",
     "example_from_json",
+    "example_from_line",
     "example_to_json",
     "read_examples",
     "region_from_json",
@@ -202,14 +203,23 @@ def read_examples(path: str | PathLike[str]) -> Iterator[Example]:
     folder = Path(path).resolve().parent
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                example = example_from_json(_typed(json.loads(line), Mapping, "record", "an object"))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number}: {error}") from error
-            images = [picture if picture.path is None else replace(picture, path=str(folder / picture.path)) for picture in example.images]
-            yield replace(example, images=tuple(images))
+            if line.strip():
+                try:
+                    yield example_from_line(line, folder)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: {error}") from error
+
+
+def example_from_line(line: str, folder: Path) -> Example:
+    """The example of a line of a JSON lines file that lies in `folder`; ValueError says what is missing or odd."""
+    try:
+        example = example_from_json(_typed(json.loads(line), Mapping, "record", "an object"))
+    except KeyError as error:
+        raise ValueError(f"it has no {error.args[0]!r}") from error
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    images = [picture if picture.path is None else replace(picture, path=str(folder / picture.path)) for picture in example.images]
+    return replace(example, images=tuple(images))
 
 
 def write_examples(path: str | PathLike[str], examples: Iterable[Example]) -> int:

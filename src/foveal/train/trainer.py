@@ -28,10 +28,10 @@ def train(
     """Trains `model` in place on `examples`, keeping checkpoints, `losses.json` and a plot of the loss in `folder`.
 
     A run that was stopped goes on from its last whole checkpoint, with the same order of examples, when `resume`: on a CPU bit for bit as if
-    it had not been stopped; one that is finished is not run again. Examples that say so themselves (`in_order`, as a `Mixture` does) are taken in their own order, others are shuffled
-    by the recipe's seed. SIGTERM, or Ctrl-C, ends the run with a checkpoint after the step that is under way (SystemExit); a second one at once.
-    ValueError when the recipe names a component that the model does not have, FloatingPointError for a loss that is no number, OSError
-    when a checkpoint cannot be written; in each case what was kept before stays.
+    it had not been stopped; one that is finished is not run again. Examples that say so themselves (`in_order`, as a `Mixture` does) are
+    taken in their own order, others are shuffled by the recipe's seed. SIGTERM, or Ctrl-C, ends the run with a checkpoint after the step
+    that is under way (SystemExit); a second one at once. ValueError when the recipe names a component that the model does not have,
+    FloatingPointError for a loss that is no number, OSError when a checkpoint cannot be written; in each case what was kept before stays.
     """
     freeze(model, recipe.learn)
     arguments = TrainingArguments(
