@@ -16,9 +16,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from foveal.data.sources.scenes import vocabulary
+from foveal.evaluate import Figure
 from foveal.grounding import Example, Turn, example_to_json, read_examples
 from foveal.session import Session
-from nano_measures import Figure, figures
+from nano_measures import figures
 from nano_places import place_figures, placed_answers, placed_scene
 from nano_questions import examples_about, scene
 from nano_short import short_examples, short_figures, short_scene

@@ -1,35 +1,25 @@
 """From answered questions to figures, each with how many it rests on and its 95 % interval."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from foveal.evaluate import (
+    Figure,
     Tally,
     boxes_agree,
     calibration_error,
     f1_interval,
     first_box,
-    interval,
     is_unparseable,
     names_object,
     says_absent,
+    share,
     tally_detections,
 )
 from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText
 from nano_questions import size_class
 
-__all__ = ["Figure", "figures", "share"]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """`value` rests on `count` cases; with 95 % confidence the truth lies from `low` to `high`."""
-
-    value: float
-    count: int
-    low: float
-    high: float
+__all__ = ["figures"]
 
 
 def figures(answered: Sequence[Example]) -> dict[str, Figure]:
@@ -58,12 +48,6 @@ def _of(answered: Iterable[Example], task: str, size: str | None = None) -> list
 
 def _answer(example: Example) -> GroundedText:
     return example.turns[1].said
-
-
-def share(verdicts: Iterable[bool]) -> Figure:
-    """What share of cases holds."""
-    said = list(verdicts)
-    return Figure(sum(said) / max(1, len(said)), len(said), *interval(sum(said), len(said)))
 
 
 def _names_it(example: Example) -> bool:

@@ -8,11 +8,10 @@ from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_ma
 from foveal.data.sources.scenes.phrases import View, view_of
 from foveal.data.sources.scenes.questions import expression
 from foveal.data.sources.scenes.words import name_forms
-from foveal.evaluate import boxes_agree, calibration_error, first_box, names_object, names_placed, words_found
+from foveal.evaluate import Figure, boxes_agree, calibration_error, first_box, names_object, names_placed, share, words_found
 from foveal.geometry import Mask, Point, bounding_box, box_array, iou, mask_iou
 from foveal.grounding import Example, GroundedText, Note, Picture, Span, Turn, tied
 from foveal.session import Session
-from nano_measures import Figure, share
 
 __all__ = ["place_figures", "placed_answers", "placed_scene"]
 

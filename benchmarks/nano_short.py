@@ -9,9 +9,8 @@ from foveal.data.sources.scenes import Drawing, draw_scene, vocabulary
 from foveal.data.sources.scenes.questions import ask_about
 from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
 from foveal.data.sources.scenes.words import fill, name_forms, plural, with_article, wording
-from foveal.evaluate import words_found
+from foveal.evaluate import Figure, share, words_found
 from foveal.grounding import Example, GroundedText, Note, Picture, Turn
-from nano_measures import Figure, share
 from nano_questions import size_class
 
 __all__ = ["short_examples", "short_figures", "short_scene"]

@@ -12,7 +12,7 @@ from foveal.geometry import Box, Mask, Point, Region, Trace, bounding_box, decod
 from foveal.geometry.frames import Frame
 from foveal.grounding import GroundedText
 
-__all__ = ["colour_of", "draw", "draw_trace", "play_trace"]
+__all__ = ["colour_of", "draw", "draw_trace", "play_trace", "sheet"]
 
 _Colour = tuple[int, int, int]
 
@@ -352,3 +352,25 @@ def _coloured(said: GroundedText, colours: Sequence[_Colour], ink: _Colour = _IN
 def _split(text: str, start: int, end: int, colour: _Colour) -> list[_Piece]:
     words = re.compile(r"\S+").finditer(text, start, max(start, end))
     return [_Piece(word[0], colour, word.start() == 0 or text[word.start() - 1].isspace()) for word in words]
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str] = ()) -> Image.Image:
+    """Pictures in rows and columns on white, each as wide as the widest of its column, under the columns' titles.
+
+    >>> sheet([[Image.new("RGB", (64, 48)), Image.new("RGB", (32, 96))]], ("before", "after")).size
+    (112, 132)
+    """
+    gap, top = 16, 36 if titles else 16
+    widths = [max((row[column].width for row in rows if column < len(row)), default=0) for column in range(max(map(len, rows), default=0))]
+    heights = [max((picture.height for picture in row), default=0) for row in rows]
+    whole = Image.new("RGB", (sum(widths) + gap * max(0, len(widths) - 1), top + sum(heights) + gap * max(0, len(rows) - 1)), "white")
+    pen, y = ImageDraw.Draw(whole), top
+    for row, height in zip(rows, heights, strict=True):
+        x = 0
+        for column, picture in enumerate(row):
+            whole.paste(picture, (x, y))
+            x += widths[column] + gap
+        y += height + gap
+    for column, title in enumerate(titles[: len(widths)]):
+        pen.text((sum(widths[:column]) + gap * column, 8), title, fill="black", font=_font((640, 640)))
+    return whole

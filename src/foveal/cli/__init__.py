@@ -10,20 +10,39 @@ from foveal import __version__
 from foveal.cli.ask import ask
 from foveal.cli.caption import caption
 from foveal.cli.convert import convert
+from foveal.cli.data import data
 from foveal.cli.dense import dense
 from foveal.cli.detect import detect
 from foveal.cli.doctor import doctor
+from foveal.cli.finetune import finetune
 from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
 from foveal.cli.segment import segment
 
-__all__ = ["RegionCommand", "app", "ask", "caption", "convert", "dense", "detect", "doctor", "locate", "main", "models", "segment"]
+__all__ = [
+    "RegionCommand",
+    "app",
+    "ask",
+    "caption",
+    "convert",
+    "data",
+    "dense",
+    "detect",
+    "doctor",
+    "finetune",
+    "locate",
+    "main",
+    "models",
+    "segment",
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, segment, detect, dense, caption, models, doctor, convert):
+for _verb in (locate, segment, detect, dense, caption, finetune, models, doctor, convert):
     app.command()(_verb)
+
+app.add_typer(data, name="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

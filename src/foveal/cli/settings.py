@@ -9,6 +9,7 @@ from foveal.grounding.wordings import VERBS, Verbs
 from foveal.zoo import find_model
 
 if TYPE_CHECKING:
+    import foveal.models.processing
     import foveal.session.session
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MaxTokens",
     "Model",
     "Save",
+    "open_processor",
     "open_session",
     "verbs_of",
 ]
@@ -53,6 +55,22 @@ def open_session(model: str, device: str | None) -> "foveal.session.session.Sess
         return Session.open(model, device)
     except (RuntimeError, AssertionError) as error:  # how torch says that it has no such device
         raise ValueError(f"The model {model!r} cannot be opened on {device or 'this machine'}: {str(error).splitlines()[0]}") from error
+
+
+def open_processor(model: str) -> "foveal.models.processing.Processor":
+    """A model's processor alone; ValueError for a model that is not there, or of another library."""
+    place = find_model(model)
+    from transformers import AutoProcessor
+
+    from foveal.models import Processor
+
+    try:
+        processor = AutoProcessor.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"The model {model!r} cannot be opened: {str(error).strip().splitlines()[0]}") from error
+    if not isinstance(processor, Processor):
+        raise ValueError(f"The model {model!r} has a {type(processor).__name__}; a model of this library is wanted.")
+    return processor
 
 
 def verbs_of(model: str) -> Verbs:

@@ -1,19 +1,31 @@
 """Batches of examples for training: conversations through a processor, or many questions about one image packed behind it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+from zlib import crc32
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from foveal.grounding import Example
+from foveal.data.images import load_picture
+from foveal.data.reading import LOG, Report
+from foveal.grounding import Example, Picture
 
-__all__ = ["Packed", "pack", "packed_mask", "single_questions", "stack_packed", "train_loader"]
+__all__ = ["Encodes", "Encoding", "Packed", "pack", "packed_mask", "single_questions", "stack_packed", "train_loader"]
 
 _IGNORED = -100
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """What makes tensors of examples: any model's processor."""
+
+    def encode(self, examples: Sequence[Example], *, train: bool = False, rng: np.random.Generator | None = None) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,44 @@ def single_questions(example: Example) -> list[Example]:
     """One example for each question of a conversation, with its answer."""
     turns = example.turns
     return [Example(f"{example.id}/{n // 2}", example.images, turns[n : n + 2], licence=example.licence) for n in range(0, len(turns) - 1, 2)]
+
+
+class Encoding:
+    """Collates examples into a batch: their pictures are read, and a processor makes tensors of them, as it does for training.
+
+    What is drawn on the way (points of a region) follows from the examples alone, so that a resumed run sees the same. An example whose
+    picture cannot be read, or that the processor refuses, is left out of its batch, and `report` is told; ValueError when none is left.
+    """
+
+    def __init__(self, processor: Encodes, report: Report = LOG.warning) -> None:
+        self.processor, self.report = processor, report
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        kept = shown = [one for example in examples if (one := self._tried(self._shown, example))]
+        try:
+            if shown:
+                return self._encoded(shown)
+        except ValueError:
+            kept = [example for example in shown if self._tried(lambda one: self._encoded([one]), example)]
+        if not kept:
+            raise ValueError(f"none of the {len(examples)} examples of a batch can be used; the first is {examples[0].id!r}")
+        return self._encoded(kept)
+
+    def _tried(self, work: Callable[[Example], Any], example: Example) -> Any:
+        try:
+            return work(example)
+        except (ValueError, OSError) as error:
+            self.report(f"example {example.id!r} is left out: {error}")
+            return None
+
+    def _shown(self, example: Example) -> Example:
+        images = tuple(Picture(picture.width, picture.height, pixels=load_picture(picture)) for picture in example.images)
+        return replace(example, images=images)
+
+    def _encoded(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        words = "\n".join(f"{example.id} {turn.said.text}" for example in examples for turn in example.turns)
+        rng = np.random.default_rng(crc32(words.encode()))
+        return dict(self.processor.encode(examples, train=True, rng=rng))
 
 
 def train_loader(

@@ -5,20 +5,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foveal.geometry import Box, Mask, Region, mask_from_coco, mask_from_polygons
-from foveal.grounding import Note, tied
+from foveal.grounding import GroundedText, Note, tied
 
 __all__ = ["box_in", "box_of_xywh", "mask_in", "note", "words_of_name"]
 
 
 def note(words: str, *regions: Region, source: str, **made_by: str) -> Note:
-    """A note whose words all mean `regions`. ValueError for empty words.
+    """A note whose words all mean `regions`, or without any are words about the whole. ValueError for empty words.
+
+    What is said to be nowhere is another thing: `Note(tied(words), source)`.
 
     >>> note("cat", Box(0.1, 0.2, 0.3, 0.4), source="object").said.text
     'cat'
     """
     if not words.strip():
         raise ValueError("it has no words")
-    return Note(tied(words.strip(), *regions), source, made_by=made_by)
+    words = words.strip()
+    return Note(tied(words, *regions) if regions else GroundedText(words), source, made_by=made_by)
 
 
 def box_in(corners_px: Sequence[float], size: tuple[int, int]) -> Box:

@@ -12,7 +12,20 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-__all__ = ["LOG", "Grouped", "Report", "array_of", "child_of", "file_within", "made_of", "object_of", "read_pickle", "read_xml", "text_lines"]
+__all__ = [
+    "LOG",
+    "Grouped",
+    "Report",
+    "array_of",
+    "child_of",
+    "file_within",
+    "made_of",
+    "object_of",
+    "pairs_of",
+    "read_pickle",
+    "read_xml",
+    "text_lines",
+]
 
 LOG = logging.getLogger("foveal.data")
 Report = Callable[[str], object]
@@ -168,3 +181,15 @@ def _opened(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", gzip.GzipFile(fileobj=plain))
         except (OSError, EOFError) as error:
             raise ValueError(f"{path} is no whole gzip file: {error}") from error
+
+
+def pairs_of(path: str | PathLike[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """The (key, value) pairs of the outermost object of a JSON file, each with what to call it; otherwise as `array_of`. A list has none."""
+    import ijson
+
+    with _opened(path) as file:
+        try:
+            for key, value in ijson.kvitems(file, "", use_float=True):
+                yield f"{path}, {key!r},", (key, value)
+        except ijson.JSONError as error:
+            raise ValueError(f"{path} is no whole JSON file: {error}") from error

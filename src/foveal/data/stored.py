@@ -1,16 +1,27 @@
-"""Examples on disk, any of them at once: a JSON lines file of which only the places of its lines are kept in memory."""
+"""Examples on disk, any of them at once: JSON lines beside their pictures, or Parquet shards that hold their pictures."""
 
+import bisect
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
+from itertools import accumulate, islice
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from torch.utils.data import Dataset
 
-from foveal.grounding import Example, example_from_line
+from foveal.data.images import load_picture
+from foveal.data.reading import LOG, Report
+from foveal.grounding import Example, Picture, example_from_line, example_to_json
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "StoredShards", "write_parquet"]
+
+_ROWS = 16
+"""In a group of a shard, which is read at once: few, because a shuffled order wants one of them."""
 
 
 class Stored(Dataset):
@@ -46,3 +57,88 @@ class Stored(Dataset):
             return example_from_line(line.decode("utf-8"), self.path.parent)
         except ValueError as error:
             raise ValueError(f"{self.path}, record {index + 1}: {error}") from error
+
+
+def write_parquet(folder: str | PathLike[str], examples: Iterable[Example], *, rows: int = 2000, report: Report = LOG.warning) -> int:
+    """Writes examples with the bytes of their pictures as Parquet shards of at most `rows`, and returns how many.
+
+    Columns: `id`, `record` (the JSON of docs/record.md without its pictures' bytes), `pictures` (the encoded images). A shard is written aside and
+    renamed when it is whole; those that lie in the folder already are replaced. An example whose picture cannot be read is passed over.
+    ValueError where the folder holds something else.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    if strangers := [path.name for path in place.iterdir() if path.suffix not in (".parquet", ".part")]:
+        raise ValueError(f"{place} holds {strangers[0]}; a folder of its own is wanted for shards.")
+    for old in place.iterdir():
+        old.unlink()
+    kept = _held(examples, report)
+    return sum(_write_shard(place / f"{number:05d}.parquet", shard) for number, shard in enumerate(iter(lambda: list(islice(kept, rows)), [])))
+
+
+def _held(examples: Iterable[Example], report: Report) -> Iterator[tuple[str, str, list[bytes]]]:
+    for example in examples:
+        try:
+            for picture in example.images:
+                load_picture(picture)
+            held = [picture.data if picture.data is not None else Path(str(picture.path)).read_bytes() for picture in example.images]
+        except (ValueError, OSError) as error:
+            report(f"example {example.id!r} is passed over: {error}")
+            continue
+        bare = replace(example, images=tuple(Picture(picture.width, picture.height, data=b"") for picture in example.images))
+        yield example.id, json.dumps(example_to_json(bare), ensure_ascii=False), held
+
+
+def _write_shard(path: Path, shard: list[tuple[str, str, list[bytes]]]) -> int:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = pyarrow.schema([("id", pyarrow.string()), ("record", pyarrow.string()), ("pictures", pyarrow.list_(pyarrow.binary()))])
+    table = pyarrow.table(dict(zip(kinds.names, zip(*shard, strict=True), strict=True)), kinds)
+    partial = path.with_suffix(".part")
+    parquet.write_table(table, partial, row_group_size=_ROWS, compression="zstd")
+    partial.rename(path)
+    return len(shard)
+
+
+class StoredShards(Dataset):
+    """The examples of a folder of Parquet shards by their number, pictures and all (`write_parquet`). ValueError where there is no shard."""
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.paths = sorted(Path(folder).glob("*.parquet"))
+        if not self.paths:
+            raise ValueError(f"there is no Parquet shard in {folder}")
+
+    @cached_property
+    def groups(self) -> list[tuple[Path, int, int]]:
+        """Each group of rows: its file, its number there, and how many rows come before it."""
+        from pyarrow import parquet
+
+        found = [(path, number, parquet.ParquetFile(path)) for path in self.paths for number in range(parquet.read_metadata(path).num_row_groups)]
+        sizes = [file.metadata.row_group(number).num_rows for _, number, file in found]
+        starts = accumulate([0, *sizes])
+        self._count = sum(sizes)
+        return [(path, number, start) for (path, number, _), start in zip(found, starts, strict=False)]
+
+    def __len__(self) -> int:
+        return self._count if self.groups else 0
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        which = bisect.bisect_right([start for *_, start in self.groups], index) - 1
+        row = self._rows(which)[index - self.groups[which][2]]
+        example = example_from_line(row["record"], self.paths[0].parent)
+        pictures = [replace(picture, data=held) for picture, held in zip(example.images, row["pictures"], strict=True)]
+        return replace(example, images=tuple(pictures))
+
+    def _rows(self, which: int) -> list[dict[str, Any]]:
+        from pyarrow import parquet
+
+        if self._kept[0] != which:
+            path, number, _ = self.groups[which]
+            self._kept = (which, parquet.ParquetFile(path).read_row_group(number).to_pylist())
+        return self._kept[1]
+
+    _kept: tuple[int, list[dict[str, Any]]] = (-1, [])
+    _count = 0

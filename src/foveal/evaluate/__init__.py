@@ -17,8 +17,10 @@ from foveal.evaluate.metrics import (
     tally_detections,
     words_found,
 )
+from foveal.evaluate.regions import Figure, region_figures, region_questions, share
 
 __all__ = [
+    "Figure",
     "Tally",
     "boxes_agree",
     "calibration_error",
@@ -30,7 +32,10 @@ __all__ = [
     "names_object",
     "names_placed",
     "phrases_found",
+    "region_figures",
+    "region_questions",
     "says_absent",
+    "share",
     "spellings",
     "tally_detections",
     "words_found",

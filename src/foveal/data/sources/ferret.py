@@ -13,7 +13,7 @@ from foveal.geometry import Box, Mask, Point, Region, decode_mask, mask_from_coc
 from foveal.grounding import Example, GroundedText, Picture, Turn, region_to_json, tie_words
 from foveal.grounding.wordings.ferret import BOXES_REQUEST
 
-__all__ = ["Pointing", "ferret_items", "random_pointing"]
+__all__ = ["Pointing", "ferret_items", "point_in", "random_pointing"]
 
 _BoxPixels = tuple[float, float, float, float]
 Pointing = Callable[[Sequence[_BoxPixels], Sequence[Mask | None]], Sequence[tuple[float, float]] | None]
@@ -49,28 +49,31 @@ def ferret_items(
 
 
 def random_pointing(rng: np.random.Generator) -> Pointing:
-    """Points or boxes by the toss of a coin; a point by the rule `segment_mask|center` of the released scripts.
-
-    With a mask it is the one of at most 1000 random pixels nearest to the box's centre; without, a normal draw around the centre,
-    with 0.15 of the box's sides as deviation, that lies in the box.
-    """
-
-    def point(box: _BoxPixels, mask: Mask | None) -> tuple[float, float]:
-        low, high = np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])
-        centre = (low + high) / 2
-        rows, columns = np.nonzero(decode_mask(mask)) if mask else (np.empty(0), np.empty(0))
-        if len(rows):
-            pixels = rng.permutation(np.stack([columns, rows], axis=1))[:1000]
-            return tuple(pixels[np.square(pixels - centre).sum(1).argmin()].tolist())
-        drawn = rng.normal(centre, 0.15 * (high - low))
-        while (drawn < low).any() or (drawn > high).any():
-            drawn = rng.normal(centre, 0.15 * (high - low))
-        return tuple(drawn.tolist())
+    """Points (`point_in`) or boxes by the toss of a coin."""
 
     def points(boxes: Sequence[_BoxPixels], masks: Sequence[Mask | None]) -> list[tuple[float, float]] | None:
-        return [point(box, mask) for box, mask in zip(boxes, masks, strict=True)] if rng.random() < 0.5 else None
+        return [point_in(box, mask, rng) for box, mask in zip(boxes, masks, strict=True)] if rng.random() < 0.5 else None
 
     return points
+
+
+def point_in(box_px: Sequence[float], mask: Mask | None, rng: np.random.Generator) -> tuple[float, float]:
+    """A point in pixels by the rule `segment_mask|center` of the released scripts: with a mask, the one of at most 1000 random pixels nearest to
+    the box's centre; without, a normal draw around the centre, with 0.15 of the box's sides as deviation, that lies in the box.
+
+    >>> point_in((10, 10, 12, 12), Mask(20, 20, (11 * 20 + 11, 1, 20 * 20 - 11 * 20 - 12)), np.random.default_rng(0))
+    (11, 11)
+    """
+    low, high = np.minimum(box_px[:2], box_px[2:]), np.maximum(box_px[:2], box_px[2:])
+    centre = (low + high) / 2
+    rows, columns = np.nonzero(decode_mask(mask)) if mask else (np.empty(0), np.empty(0))
+    if len(rows):
+        pixels = rng.permutation(np.stack([columns, rows], axis=1))[:1000]
+        return tuple(pixels[np.square(pixels - centre).sum(1).argmin()].tolist())
+    drawn = rng.normal(centre, 0.15 * (high - low))
+    while (drawn < low).any() or (drawn > high).any():
+        drawn = rng.normal(centre, 0.15 * (high - low))
+    return tuple(drawn.tolist())
 
 
 def _example(item: Mapping[str, Any], folder: str | PathLike[str], request_boxes: bool, licence: str, pointing: Pointing) -> Example:

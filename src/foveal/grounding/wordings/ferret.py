@@ -38,6 +38,7 @@ __all__ = [
     "ask_text",
     "gemma_template",
     "instruct_template",
+    "say_absent",
     "say_detection",
     "say_locations",
     "say_names",
@@ -202,6 +203,15 @@ def say_detection(things: Sequence[tuple[str, Box]]) -> GroundedText:
     return GroundedText.join("The objects are: ", _listed(said), ".")
 
 
+def say_absent(name: str) -> GroundedText:
+    """The answer to where something is that is not there; "the" before it falls away.
+
+    >>> say_absent("the red cup").text
+    'There is no red cup in the image.'
+    """
+    return GroundedText(f"There is no {name.removeprefix('the ')} in the image.")
+
+
 def ask_presence(name: str) -> GroundedText:
     """Whether something is there: the question of the POPE evaluation.
 
@@ -237,5 +247,7 @@ VERBS = Verbs(
     grounded_caption=with_coordinates(ask_caption()),
     location=ask_location,
     detection=ask_detection(),
+    say_detection=say_detection,
+    say_absent=say_absent,
 )
 """What Ferret is asked by each verb."""

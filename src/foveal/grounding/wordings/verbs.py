@@ -1,9 +1,9 @@
 """What the verbs of a scene say to a model: each family is asked in the words it was trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
-from foveal.geometry import Region
+from foveal.geometry import Box, Region
 from foveal.grounding.text import GroundedText
 
 __all__ = ["Verbs"]
@@ -29,6 +29,10 @@ class Verbs:
     """The outline of what a phrase names."""
     dense_captions: GroundedText | None = None
     """All things with their boxes, each in words of its own."""
+    say_detection: Callable[[Sequence[tuple[str, Box]]], GroundedText] | None = None
+    """The answer that names all things and gives their boxes."""
+    say_absent: Callable[[str], GroundedText] | None = None
+    """The answer to where something is that is not there."""
     every_word: bool = False
     """Whether every word of an answer has its place."""
 
@@ -38,7 +42,11 @@ class Verbs:
         >>> Verbs(family="Monkey", name=lambda region: GroundedText("?"), caption=GroundedText("?")).refuse("detection")
         'Monkey was not trained to be asked for detection; it can be asked for name, caption.'
         """
-        known = [field.name for field in fields(self) if field.name not in ("family", "every_word") and getattr(self, field.name) is not None]
+        known = [
+            field.name
+            for field in fields(self)
+            if field.name not in ("family", "every_word", "say_detection", "say_absent") and getattr(self, field.name) is not None
+        ]
         return f"{self.family} was not trained to be asked for {verb.replace('_', ' ')}; it can be asked for {', '.join(known).replace('_', ' ')}."
 
     def captioned(self, *, detailed: bool = False, grounded: bool = False) -> GroundedText:

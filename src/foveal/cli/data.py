@@ -1,0 +1,250 @@
+"""`foveal data`: any data set converted to the one record, validated, shown as a model will see it, counted."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from foveal.cli.settings import DEFAULT_MODEL, Model, open_processor
+from foveal.cli.sources import SOURCES, guess_source, open_source
+from foveal.data.images import load_picture, upright_size
+from foveal.data.statistics import count_examples, plot_counts
+from foveal.data.stored import write_parquet
+from foveal.draw import draw, sheet
+from foveal.geometry import Box, Frame, Mask, Point, Region, bounding_box
+from foveal.grounding import Example, GroundedText, write_examples
+from foveal.vision.tiling import TilePlan
+
+__all__ = ["data"]
+
+data = typer.Typer(no_args_is_help=True, help="Convert, validate, show and count data sets.", rich_markup_mode=None)
+
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="What the data set's function takes, in its order: files or folders.")]
+Kind = Annotated[
+    str | None, typer.Option("--as", help=f"Which data set: {', '.join(SOURCES)}, or module:function, file.py:function. Guessed without it.")
+]
+Setting = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the data set's function, like split=val.")]
+Pictures = Annotated[str | None, typer.Option("--images", help="The folder of the pictures.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more examples than this.")]
+
+
+class _Passed:
+    """What is told of records that are passed over: printed at once, and counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, sentence: str) -> None:
+        self.count += 1
+        print(f"foveal: {sentence}", file=sys.stderr)
+
+
+@data.command()
+def convert(
+    paths: Paths,
+    out: Annotated[Path, typer.Option("--out", help="A .jsonl file (pictures by their paths), or a folder for Parquet shards (with pictures).")],
+    kind: Kind = None,
+    setting: Setting = None,
+    images: Pictures = None,
+    limit: Limit = None,
+) -> None:
+    """Convert a data set to the one record (docs/record.md). Records that cannot be used are named and passed over; then the exit code is 1."""
+    passed = _Passed()
+    examples = _counted(_examples(paths, kind, setting, images, limit, passed), "converted")
+    if out.suffix == ".jsonl":
+        partial = out.with_name(f"{out.name}.part")
+        count = write_examples(partial, examples)
+        partial.rename(out)
+    else:
+        count = write_parquet(out, examples, report=passed)
+    print(f"{count} examples are in {out}; {passed.count} records were passed over.")
+    _end(passed)
+
+
+@data.command()
+def validate(
+    paths: Paths,
+    kind: Kind = None,
+    setting: Setting = None,
+    images: Pictures = None,
+    without_pictures: Annotated[bool, typer.Option(help="Do not look whether pictures are there and have the size that is stated.")] = False,
+) -> None:
+    """Read every record and name each that is not right: no record, a picture that is missing or has another size, a region outside the image,
+    an id that stands twice. The exit code is 1 where there is one."""
+    passed, seen, count = _Passed(), set[str](), 0
+    for example in _counted(_every(paths, kind, setting, images, passed), "read"):
+        count += 1
+        for sentence in _faults(example, seen, pictures=not without_pictures):
+            passed(f"example {example.id!r}: {sentence}")
+    print(f"{count} examples, {passed.count} faults.")
+    _end(passed)
+
+
+@data.command()
+def show(
+    paths: Paths,
+    save: Annotated[Path, typer.Option("--save", help="The contact sheet.")] = Path("sheet.png"),
+    kind: Kind = None,
+    setting: Setting = None,
+    images: Pictures = None,
+    model: Model = DEFAULT_MODEL,
+    count: Annotated[int, typer.Option(min=1, help="How many examples.")] = 8,
+    skip: Annotated[int, typer.Option(min=0, help="How many to leave out first.")] = 0,
+) -> None:
+    """Draw examples as a model sees them: stretched or padded as its processor does, its tiles apart, with all regions and words."""
+    passed = _Passed()
+    processor = open_processor(model)
+    shown = []
+    for example in islice(_examples(paths, kind, setting, images, None, passed), skip, skip + count):
+        try:
+            shown.append(_seen(example, processor.plan))
+        except ValueError as error:
+            passed(f"example {example.id!r} cannot be shown: {error}")
+    if not shown:
+        raise ValueError(f"there is no example to show in {', '.join(paths)}.")
+    sheet([shown[start : start + 2] for start in range(0, len(shown), 2)]).save(save)
+    print(f"{len(shown)} examples as {model} sees them are in {save}.")
+    _end(passed)
+
+
+@data.command()
+def stats(
+    paths: Paths,
+    save: Annotated[Path | None, typer.Option("--save", help="A plot of the counts.")] = None,
+    kind: Kind = None,
+    setting: Setting = None,
+    images: Pictures = None,
+    limit: Limit = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Count what there is: examples, pictures and their sizes, notes, turns, regions and their sizes, names."""
+    passed = _Passed()
+    counts = count_examples(_counted(_examples(paths, kind, setting, images, limit, passed), "counted"))
+    if as_json:
+        print(json.dumps(counts | {"passed_over": passed.count}, ensure_ascii=False))
+    else:
+        table = Table("what", "count", title=", ".join(paths))
+        for name, value in counts.items():
+            table.add_row(name.replace("_", " "), _told(value))
+        table.add_row("records passed over", str(passed.count))
+        Console().print(table)
+    if save is not None:
+        plot_counts(counts, save)
+        print(f"The plot is {save}.", file=sys.stderr)
+    _end(passed)
+
+
+def _examples(
+    paths: list[str], kind: str | None, setting: list[str] | None, images: str | None, limit: int | None, passed: _Passed
+) -> Iterator[Example]:
+    settings = dict(_pair(one) for one in setting or ())
+    if images is not None:
+        settings["images"] = images
+    return islice(open_source(kind or guess_source(paths[0]), paths, settings, passed), limit)
+
+
+def _every(paths: list[str], kind: str | None, setting: list[str] | None, images: str | None, passed: _Passed) -> Iterator[Example]:
+    """As `_examples`; of a file of examples a line that is none is named, and the others are read."""
+    from foveal.data.stored import Stored
+
+    if (kind or guess_source(paths[0])) != "examples":
+        yield from _examples(paths, kind, setting, images, None, passed)
+        return
+    for stored in map(Stored, paths):
+        for number in range(len(stored)):
+            try:
+                yield stored[number]
+            except ValueError as error:
+                passed(str(error))
+
+
+def _pair(setting: str) -> tuple[str, str]:
+    name, equals, value = setting.partition("=")
+    if not equals:
+        raise ValueError(f"--set {setting} has no =; NAME=VALUE is wanted.")
+    return name, value
+
+
+def _counted(examples: Iterable[Example], done: str) -> Iterator[Example]:
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not (console.is_terminal and sys.stderr.isatty()), transient=True) as progress:
+        task = progress.add_task(done, total=None)
+        for example in examples:
+            yield example
+            progress.advance(task)
+
+
+def _end(passed: _Passed) -> None:
+    if passed.count:
+        raise typer.Exit(1)
+
+
+def _faults(example: Example, seen: set[str], *, pictures: bool) -> Iterator[str]:
+    if example.id in seen:
+        yield "its id stands twice"
+    seen.add(example.id)
+    for picture in example.images if pictures else ():
+        try:
+            size = upright_size(picture.path or picture.data or b"")
+        except ValueError as error:
+            yield str(error)
+            continue
+        if size != (picture.width, picture.height):
+            yield f"{picture.path or 'its picture'} has {size[0]}x{size[1]} pixels upright, not {picture.width}x{picture.height} as stated"
+    for said in _texts(example):
+        for region in said.regions:
+            if (fault := _misplaced(region)) is not None:
+                yield f"{said.text[:40]!r} has {fault}"
+
+
+def _misplaced(region: Region) -> str | None:
+    box = bounding_box(region)
+    values = np.array([box.x0, box.y0, box.x1, box.y1])
+    if not np.isfinite(values).all() or values.min() < -1e-6 or values.max() > 1 + 1e-6:
+        return f"a region outside the image: {[round(float(value), 4) for value in values]}, in fractions of it"
+    if not isinstance(region, Point) and (box.x1 < box.x0 or box.y1 < box.y0 or (isinstance(region, Box) and (box.x1 == box.x0 or box.y1 == box.y0))):
+        return "a box without area or turned inside out"
+    return "a mask that sets no pixel" if isinstance(region, Mask) and not any(region.counts[1::2]) else None
+
+
+def _texts(example: Example) -> list[GroundedText]:
+    return [*(turn.said for turn in example.turns), *(note.said for note in example.notes)]
+
+
+def _seen(example: Example, plan: Callable[[tuple[int, int]], TilePlan | Frame]) -> Image.Image:
+    """The first picture as it is planned, with everything that is said and known drawn on it."""
+    if not example.images:
+        raise ValueError("it has no picture")
+    said = GroundedText.join(*(part for text in _texts(example) for part in (text, "  ")))
+    picture = load_picture(example.images[0])
+    return draw(_as_planned(picture, plan(picture.size)), said, question=example.id)
+
+
+def _as_planned(picture: Image.Image, plan: TilePlan | Frame) -> Image.Image:
+    """A picture in the size in which its tiles, or else all of it, are looked at; white lines between the tiles."""
+    whole = plan if isinstance(plan, Frame) else plan.overview
+    if isinstance(plan, Frame) or not plan.tiles:
+        return picture.resize((round(whole.sx), round(whole.sy)), Image.Resampling.BICUBIC)
+    across, down = (round(side) for side in (plan.tiles[0].sx, plan.tiles[0].sy))
+    canvas = picture.resize((across, down), Image.Resampling.BICUBIC)
+    pen = ImageDraw.Draw(canvas)
+    for tile in plan.tiles:
+        left, top = round(-tile.dx), round(-tile.dy)
+        pen.rectangle((left, top, left + tile.canvas_size[0], top + tile.canvas_size[1]), outline="white", width=max(2, across // 200))
+    return canvas
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_told(one)}" for name, one in list(value.items())[:12]) + (" …" if len(value) > 12 else "")
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,76 @@
+"""What a data set holds, in numbers: examples, pictures, notes, turns, regions, names; and as a plot."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.geometry import bounding_box
+from foveal.grounding import Example
+
+__all__ = ["count_examples", "plot_counts"]
+
+_SHARES = (5, 50, 95)
+_NAMES = 200
+
+
+def count_examples(examples: Iterable[Example]) -> dict[str, Any]:
+    """Counts of everything, one pass, constant memory but for the names: quantiles are of the first 100,000 of their kind.
+
+    `region_sides` are square roots of a region's share of its image (5, 50 and 95 %), "small" those below a tenth.
+
+    >>> count_examples([Example("1"), Example("2")])["examples"]
+    2
+    """
+    counts: Counter[str] = Counter()
+    sources, kinds, names = Counter[str](), Counter[str](), Counter[str]()
+    widths, heights, sides, words = list[float](), list[float](), list[float](), list[float]()
+    for example in examples:
+        counts.update(examples=1, pictures=len(example.images), turns=len(example.turns), notes=len(example.notes))
+        for picture in example.images:
+            _keep(widths, picture.width)
+            _keep(heights, picture.height)
+        sources.update(note.source for note in example.notes)
+        names.update(note.said.text for note in example.notes if note.source == "object")
+        for said in (*(turn.said for turn in example.turns), *(note.said for note in example.notes)):
+            _keep(words, len(said.text.split()))
+            for region in said.regions:
+                kinds[type(region).__name__.lower()] += 1
+                box = bounding_box(region)
+                _keep(sides, max(0.0, (box.x1 - box.x0) * (box.y1 - box.y0)) ** 0.5)
+    found: dict[str, Any] = {name: counts[name] for name in ("examples", "pictures", "turns", "notes")}
+    found |= {"notes_by_source": dict(sources.most_common()), "regions": dict(kinds.most_common()), "different_names": len(names)}
+    found |= {"names": dict(names.most_common(_NAMES)), "picture_widths": _quantiles(widths), "picture_heights": _quantiles(heights)}
+    return found | {
+        "region_sides": _quantiles(sides),
+        "small_regions": float(np.mean(np.array(sides) < 0.1)) if sides else 0.0,
+        "words_in_a_text": _quantiles(words),
+    }
+
+
+def plot_counts(counts: Mapping[str, Any], save: Path) -> None:
+    """Bars of the commonest names and of the notes' sources. ValueError where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("A plot wants matplotlib; pip install matplotlib.") from error
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.subplots(1, 2, width_ratios=(3, 1))
+    for place, (title, bars) in zip(axes, (("names", dict(list(counts["names"].items())[:40])), ("notes", counts["notes_by_source"])), strict=True):
+        place.barh(range(len(bars)), list(bars.values()))
+        place.set_yticks(range(len(bars)), list(bars), fontsize=7)
+        place.invert_yaxis()
+        place.set(title=title, xlabel="count")
+        place.grid(axis="x", alpha=0.3)
+    figure.savefig(save, dpi=120)
+
+
+def _keep(values: list[float], value: float) -> None:
+    if len(values) < 100_000:
+        values.append(value)
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    return {f"{share}%": round(float(value), 3) for share, value in zip(_SHARES, np.percentile(values, _SHARES), strict=True)} if values else {}

@@ -1,0 +1,74 @@
+"""How well a model knows one's own marked pictures: regions named, names located, everything found; answers kept, figures with intervals."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from foveal.evaluate.metrics import Tally, boxes_agree, f1_interval, first_box, interval, names_object, tally_detections
+from foveal.geometry import Box, bounding_box
+from foveal.grounding import Example, GroundedText, Note, Turn, tied
+from foveal.grounding.wordings.verbs import Verbs
+
+__all__ = ["Figure", "region_figures", "region_questions", "share"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`value` rests on `count` cases; with 95 % confidence the truth lies from `low` to `high`."""
+
+    value: float
+    count: int
+    low: float
+    high: float
+
+
+def share(verdicts: Iterable[bool]) -> Figure:
+    """What share of cases holds.
+
+    >>> share([True, False]).value
+    0.5
+    """
+    said = list(verdicts)
+    return Figure(sum(said) / max(1, len(said)), len(said), *interval(sum(said), len(said)))
+
+
+def region_questions(example: Example, verbs: Verbs, *, most: int = 8, seed: int = 0) -> list[Example]:
+    """What is asked about a picture with marked objects: what at most `most` of them are, by their boxes; where each name is that is borne once;
+    and everything, where the family is asked so. The true answer is a note with source "truth"; the fact "task" says which it is."""
+    things = [(note.said.text, bounding_box(note.said.regions[0])) for note in example.notes if note.source == "object" and note.said.regions]
+    names = [name for name, _ in things]
+    chosen = np.random.default_rng(seed).permutation(len(things))[:most].tolist()
+    asked = [("named", verbs.name(things[place][1]), tied(*things[place])) for place in chosen]
+    if verbs.location:
+        asked += [("located", verbs.location(name), tied(name, box)) for name, box in things if names.count(name) == 1]
+    if verbs.detection:
+        asked.append(("found", verbs.detection, _listed(things)))
+    return [
+        replace(example, id=f"{example.id}/{n}", turns=(Turn("user", ask),), notes=(Note(truth, "truth"),), facts={"task": task})
+        for n, (task, ask, truth) in enumerate(asked)
+    ]
+
+
+def region_figures(answered: Sequence[tuple[Example, GroundedText]], names: Sequence[str]) -> dict[str, Figure]:
+    """From questions and what was answered: "named" (only the right one of `names` is said), "located" (IoU 0.5 of the first box), and "found"
+    (F1 over all objects: same name, IoU 0.5). What was not asked is not there."""
+    of: Mapping[str, list[tuple[GroundedText, GroundedText]]] = {
+        task: [(said, example.notes[0].said) for example, said in answered if example.facts["task"] == task] for task in ("named", "located", "found")
+    }
+    figures = {
+        "named": share(names_object(said.text, [true.text], names) for said, true in of["named"]),
+        "located": share(boxes_agree([first_box(said) for said, _ in of["located"]], [bounding_box(true.regions[0]) for _, true in of["located"]])),
+    }
+    if tallies := [tally_detections(_pairs(said), _pairs(true)) for said, true in of["found"]]:
+        total = sum(tallies, Tally())
+        figures["found"] = Figure(total.f1, total.there, *f1_interval(tallies))
+    return {name: figure for name, figure in figures.items() if figure.count}
+
+
+def _listed(things: Sequence[tuple[str, Box]]) -> GroundedText:
+    return GroundedText.join(*(tied(f"{name} ", box) for name, box in things))
+
+
+def _pairs(said: GroundedText) -> list[tuple[str, Box]]:
+    return [(said.text[span.start : span.end].strip(), bounding_box(region)) for span in said.spans for region in span.regions]

@@ -1,0 +1,101 @@
+"""Teaching a model one's own things: what is asked about marked pictures, through adapters of low rank or whole, and a model folder in the end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foveal.data.loader import Encoding
+from foveal.data.mixture import Examples, Mixture, Part, Task
+from foveal.data.reading import LOG, Report
+from foveal.data.tasks import absent, converse, detect, locate, refer
+from foveal.grounding.wordings.verbs import Verbs
+from foveal.models import GroundedModel, Processor
+from foveal.train.checkpoint import aside
+from foveal.train.recipe import Recipe
+from foveal.train.trainer import train
+
+__all__ = ["Finetuning", "adapters_on", "finetune", "region_tasks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetuning:
+    """How a model is taught one's own things."""
+
+    steps: int = 200
+    """How many updates."""
+    batch: int = 8
+    """Pictures per update."""
+    questions: int = 6
+    """Questions about a picture, at most; a model that takes one question at a time gets one."""
+    rank: int = 16
+    """Of the adapters on every linear map (LoRA); 0 teaches the whole model."""
+    rate: float = 1e-3
+    """Learning rate of the adapters; of the whole model a fifth of it, of its image encoders a twentieth."""
+    seed: int = 0
+    save_every: int = 50
+    """Steps between checkpoints."""
+    workers: int = 1
+    """Processes that prepare batches."""
+
+
+def finetune(
+    model: GroundedModel, processor: Processor, examples: Examples, names: Sequence[str], folder: Path, how: Finetuning, report: Report = LOG.warning
+) -> Path:
+    """Teaches `model` what the notes of `examples` say: what a region is, where a name is, all things, and that `names` not marked are absent.
+
+    A run that was stopped goes on where it stopped. Returns the folder of the finished model; beside it lies "adapter" in PEFT's form
+    where there are adapters. ValueError for an example that has no picture.
+    """
+    single = processor.template == "monkey"
+    task = converse(region_tasks(processor.verbs, names), 1 if single else how.questions)
+    mixture = Mixture([Part(examples, 1.0, task)], visits=how.steps * how.batch, seed=how.seed, report=report)
+    taught: Any = adapters_on(model, how.rank, how.seed) if how.rank else model
+    recipe = Recipe(
+        name="finetune",
+        learn={"*lora_*": how.rate} if how.rank else rates_of(model, how.rate / 5, how.rate / 20),
+        steps=how.steps,
+        batch=how.batch,
+        save_every=how.save_every,
+        workers=how.workers,
+        seed=how.seed,
+        betas=(0.9, 0.98),
+        options={"logging_steps": 10},
+    )
+    train(recipe, taught, mixture, Encoding(processor, report), folder / "run")
+    if how.rank:
+        with aside(folder / "adapter") as place:
+            taught.save_pretrained(str(place))
+        model = taught.merge_and_unload()
+    with aside(folder / "model") as place:
+        model.save_pretrained(place)
+        processor.save_pretrained(place)
+    return folder / "model"
+
+
+def region_tasks(verbs: Verbs, names: Sequence[str]) -> Mapping[Task, float]:
+    """What is asked about marked pictures, with shares: only what the family can be asked."""
+    tasks: dict[Task, float] = {refer(verbs): 0.4}
+    if verbs.location:
+        tasks[locate(verbs, several=verbs.detection is not None)] = 0.25
+    if verbs.say_detection:
+        tasks[detect(verbs)] = 0.25
+    if verbs.say_absent:
+        tasks[absent(verbs, names)] = 0.1
+    return tasks
+
+
+def adapters_on(model: GroundedModel, rank: int, seed: int = 0) -> Any:
+    """The model with PEFT's adapters of low rank on each of its linear maps but the output; all else is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear"))
+
+
+def rates_of(model: GroundedModel, rate: float, eyes: float) -> dict[str, float]:
+    """A learning rate for each part of a model: `eyes` for those whose name says that it is a tower, `rate` for the others."""
+    parts = {name: eyes if "tower" in name else rate for name, part in model.named_children() if any(True for _ in part.parameters())}
+    return parts | {name: rate for name, _ in model.named_parameters(recurse=False)}

@@ -1,0 +1,61 @@
+"""Laws of shards: what is written is read by its number, pictures and all; a folder of something else is left alone."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveal.data.images import load_picture
+from foveal.data.stored import StoredShards, write_parquet
+from foveal.geometry import Box
+from foveal.grounding import Example, Note, Picture, tied
+
+
+def pictured(folder: Path, count: int) -> list[Example]:
+    found = []
+    for number in range(count):
+        path = folder / f"{number}.png"
+        Image.new("RGB", (8 + number, 6), (number, 0, 0)).save(path)
+        notes = (Note(tied("é cat", Box(0.1, 0.2, 0.3, 0.4)), "object"),)
+        found.append(Example(str(number), (Picture(8 + number, 6, str(path)),), notes=notes, facts={"n": number}))
+    return found
+
+
+def test_shards_hold_examples_and_their_pictures(tmp_path: Path) -> None:
+    examples = [*pictured(tmp_path, 41), Example("words alone")]
+    assert write_parquet(tmp_path / "shards", examples, rows=20) == 42
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["00000.parquet", "00001.parquet", "00002.parquet"]
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    stored = StoredShards(tmp_path / "shards")
+    assert len(stored) == 42
+    for number in np.random.default_rng(0).permutation(41).tolist():
+        example = stored[number]
+        assert (example.id, example.notes, example.facts) == (str(number), examples[number].notes, {"n": number})
+        assert load_picture(example.images[0]).getpixel((0, 0)) == (number, 0, 0)
+    assert stored[41] == examples[41]
+    with pytest.raises(IndexError):
+        stored[42]
+
+
+def test_a_picture_that_cannot_be_read_is_said_and_the_rest_written(tmp_path: Path) -> None:
+    first, second, third = pictured(tmp_path, 3)
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    data = BytesIO()
+    Image.new("RGB", (10, 6)).save(data, "PNG")
+    held = Example("held", (Picture(10, 6, data=data.getvalue()),))
+    said: list[str] = []
+    assert write_parquet(tmp_path / "shards", [first, second, third, held], report=said.append) == 3
+    assert [one.id for one in (StoredShards(tmp_path / "shards")[n] for n in range(3))] == ["0", "2", "held"]
+    assert len(said) == 1 and "example '1' is passed over" in said[0]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds letters\.txt"):
+        write_parquet(tmp_path, [Example("1")])
+    assert (tmp_path / "letters.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="no Parquet shard"):
+        StoredShards(tmp_path)

@@ -1,0 +1,100 @@
+"""Laws of tasks: what is known becomes what is asked and answered, by the family's own words, and what is not known is not asked."""
+
+import numpy as np
+import pytest
+
+from foveal.data.mixture import Task
+from foveal.data.tasks import absent, caption, converse, detect, locate, refer
+from foveal.geometry import Box, Mask, Point, bounding_box, decode_mask, encode_mask
+from foveal.grounding import Example, GroundedText, Note, Picture, region_limits, tied
+from foveal.grounding.wordings import VERBS
+
+FERRET, MONKEY, PIXEL = (VERBS[name] for name in ("ferret", "monkey", "pixel_llm"))
+BITS = np.zeros((48, 64), bool)
+BITS[10:30, 40:60] = True
+BITS[10:20, 40:50] = False
+SHAPE = encode_mask(BITS)
+LEFT, RIGHT, LOW = Box(0.0, 0.1, 0.3, 0.6), Box(0.5, 0.0, 0.9, 0.5), Box(0.2, 0.7, 0.4, 0.9)
+KNOWN = Example(
+    "7",
+    (Picture(64, 48, "a.png"),),
+    notes=(
+        Note(tied("dog", LOW), "object"),
+        Note(tied("cat", LEFT), "object"),
+        Note(tied("cat", RIGHT), "object"),
+        Note(tied("moon", SHAPE), "object"),
+        Note(tied("people", LOW), "crowd"),
+        Note(GroundedText("A dog and two cats."), "caption"),
+    ),
+)
+BARE = Example("8", (Picture(64, 48, "a.png"),))
+
+
+def drawn(task: Task, count: int = 80, example: Example = KNOWN) -> list[Example]:
+    rng = np.random.default_rng(0)
+    return [made for _ in range(count) if (made := task(example, rng)) is not None]
+
+
+@pytest.mark.parametrize("form", ["box", "point", "mask"])
+def test_a_thing_is_pointed_at_and_named(form: str) -> None:
+    found = drawn(refer(FERRET, forms={form: 1.0}))
+    regions = {(made.turns[1].said.text, region) for made in found for region in made.turns[0].said.regions}
+    assert {name for name, _ in regions} == {"dog", "cat", "moon"}
+    for name, region in regions:
+        boxes = {"dog": [LOW], "cat": [LEFT, RIGHT], "moon": [bounding_box(SHAPE)]}[name]
+        if form == "point":
+            assert isinstance(region, Point) and any(box.x0 <= region.x <= box.x1 and box.y0 <= region.y <= box.y1 for box in boxes)
+            if name == "moon":  # on the mask, not only in its box
+                assert decode_mask(SHAPE)[int(region.y * 48), int(region.x * 64)]
+        else:
+            assert region == SHAPE if form == "mask" and name == "moon" else region in boxes
+    for made in found:
+        [limit] = region_limits(made)
+        expected = SHAPE if made.turns[1].said.text == "moon" else None
+        assert limit == expected or (form == "point" and isinstance(limit, Box))
+
+
+def test_a_name_is_located_at_all_its_things_in_reading_order() -> None:
+    answers = {made.turns[1].said for made in drawn(locate(FERRET))}
+    assert answers == {tied("dog", LOW), tied("cat", RIGHT, LEFT), tied("moon", bounding_box(SHAPE))}
+    assert {made.turns[1].said.text for made in drawn(locate(PIXEL, several=False))} == {"dog", "moon"}
+    [masked] = {made.turns[1].said.regions for made in drawn(locate(PIXEL, several=False)) if made.turns[1].said.text == "moon"}
+    assert isinstance(masked[0], Mask)  # a family that outlines learns outlines
+
+
+def test_everything_is_found_in_reading_order() -> None:
+    [said] = {made.turns[1].said for made in drawn(detect(FERRET), 5)}
+    assert said.text == "The objects are: 1: cat, 2: cat, 3: moon, 4: dog."
+    assert said.regions == (RIGHT, LEFT, bounding_box(SHAPE), LOW)
+    assert all(len(made.turns[1].said.regions) == 2 for made in drawn(detect(FERRET, most=2)))
+
+
+def test_what_is_absent_is_said_to_be() -> None:
+    assert {made.turns[1].said.text for made in drawn(absent(FERRET, ["Dog", "fox", "the owl"]))} == {
+        "There is no fox in the image.",
+        "There is no owl in the image.",
+    }
+    told = Example("9", notes=KNOWN.notes, facts={"absent": ["zebra"]})
+    assert {made.turns[0].said.text for made in drawn(absent(FERRET, ["fox"]), example=told)} == {"What is the location of zebra in the image?"}
+
+
+def test_captions_answer_the_familys_request() -> None:
+    for verbs in (FERRET, MONKEY, PIXEL):
+        [made] = drawn(caption(verbs), 1)
+        assert (made.turns[0].said, made.turns[1].said.text) == (verbs.caption, "A dog and two cats.")
+
+
+def test_a_conversation_asks_each_question_once_and_keeps_its_limits() -> None:
+    task = converse({refer(FERRET): 0.5, locate(FERRET): 0.4, detect(FERRET): 0.1}, 5)
+    for made in drawn(task, 30):
+        asked = [turn.said for turn in made.turns[::2]]
+        assert 2 <= len(asked) <= 5 and len(set(asked)) == len(asked) and len(made.turns) == 2 * len(asked)
+        assert len(region_limits(made)) == sum(len(said.regions) for said in asked)
+
+
+@pytest.mark.parametrize("verbs", [FERRET, MONKEY, PIXEL], ids=lambda verbs: verbs.family)
+def test_what_is_not_known_or_not_asked_of_a_family_gives_nothing(verbs: object) -> None:
+    tasks = [refer(verbs), locate(verbs), detect(verbs), caption(verbs), converse({refer(verbs): 1.0}, 3)]  # type: ignore[arg-type]
+    assert not any(drawn(task, 3, BARE) for task in tasks)
+    if verbs is MONKEY:
+        assert not any(drawn(task, 3) for task in (locate(MONKEY), detect(MONKEY), absent(MONKEY, ["fox"])))
