@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "draw": {"grounding", "geometry"},
     "zoo": set(),
     "session": {"models", "data.images", "zoo", "grounding", "geometry"},
-    "train": {"data", "models", "grounding", "geometry"},
+    "train": {"data", "models", "zoo", "grounding", "geometry"},
     "evaluate": {"data", "session", "grounding", "geometry"},
     "evaluate.metrics": {"grounding", "geometry"},
     "cli": ALL,

@@ -19,6 +19,7 @@ from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
 from foveal.cli.segment import segment
+from foveal.cli.train import train
 
 __all__ = [
     "RegionCommand",
@@ -35,11 +36,12 @@ __all__ = [
     "main",
     "models",
     "segment",
+    "train",
 ]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, segment, detect, dense, caption, finetune, models, doctor, convert):
+for _verb in (locate, segment, detect, dense, caption, finetune, train, models, doctor, convert):
     app.command()(_verb)
 
 app.add_typer(data, name="data")

@@ -23,8 +23,8 @@ __all__ = [
     "MaxTokens",
     "Model",
     "Save",
-    "open_processor",
     "open_session",
+    "processor_of",
     "verbs_of",
 ]
 
@@ -57,20 +57,12 @@ def open_session(model: str, device: str | None) -> "foveal.session.session.Sess
         raise ValueError(f"The model {model!r} cannot be opened on {device or 'this machine'}: {str(error).splitlines()[0]}") from error
 
 
-def open_processor(model: str) -> "foveal.models.processing.Processor":
+def processor_of(model: str) -> "foveal.models.processing.Processor":
     """A model's processor alone; ValueError for a model that is not there, or of another library."""
     place = find_model(model)
-    from transformers import AutoProcessor
+    from foveal.models import open_processor
 
-    from foveal.models import Processor
-
-    try:
-        processor = AutoProcessor.from_pretrained(place)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"The model {model!r} cannot be opened: {str(error).strip().splitlines()[0]}") from error
-    if not isinstance(processor, Processor):
-        raise ValueError(f"The model {model!r} has a {type(processor).__name__}; a model of this library is wanted.")
-    return processor
+    return open_processor(place, model)
 
 
 def verbs_of(model: str) -> Verbs:

@@ -1,6 +1,6 @@
 """Models that tie words to places, and their processors. Importing this package makes them known to transformers' Auto classes."""
 
-from foveal.models.auto import MODELS
+from foveal.models.auto import MODELS, open_model, open_processor
 from foveal.models.base import GroundedModel, GroundedOutput, Sight, scatter_features
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
 from foveal.models.monkey import MonkeyConfig, MonkeyForConditionalGeneration, MonkeyProcessor
@@ -22,5 +22,7 @@ __all__ = [
     "PixelLLMProcessor",
     "Processor",
     "Sight",
+    "open_model",
+    "open_processor",
     "scatter_features",
 ]

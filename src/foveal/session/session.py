@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from foveal.data.images import ImageSource, load_image, load_picture
 from foveal.grounding import Example, GroundedText, Picture, Turn
-from foveal.models import GroundedModel, Processor
+from foveal.models import GroundedModel, Processor, open_model
 from foveal.session.answers import Answer, Options
 from foveal.session.decoding import grammar_of
 from foveal.session.grammar import PlaceGrammar
@@ -49,13 +48,7 @@ class Session:
         place = find_model(str(name_or_path))
         chosen = torch.device(device) if device is not None else _best_device()
         kind = _dtype(dtype, chosen)
-        try:
-            processor = AutoProcessor.from_pretrained(place)
-            model = AutoModelForImageTextToText.from_pretrained(place, dtype=kind, use_safetensors=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"The model {str(name_or_path)!r} cannot be opened: {_first_line(error)}") from error
-        if not (isinstance(model, GroundedModel) and isinstance(processor, Processor)):
-            raise ValueError(f"The model {str(name_or_path)!r} is a {type(model).__name__}; a model of this library is wanted.")
+        model, processor = open_model(place, kind, str(name_or_path))
         return Session(model.to(chosen).eval(), processor, str(name_or_path))
 
     def look(self, image: ImageSource) -> Scene:
@@ -141,7 +134,3 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
     if not isinstance(kind, torch.dtype):
         raise ValueError(f"There is no number type {dtype!r}; float32, bfloat16 and float16 are taken.")
     return kind
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """Teaching a model one's own things: what is asked about marked pictures, through adapters of low rank or whole, and a model folder in the end."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,9 @@ def adapters_on(model: GroundedModel, rank: int, seed: int = 0) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that it will drop
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear"))
 
 
 def rates_of(model: GroundedModel, rate: float, eyes: float) -> dict[str, float]:

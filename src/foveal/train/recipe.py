@@ -26,7 +26,9 @@ class Recipe:
     steps: int
     """How many updates."""
     batch: int
-    """Examples per update."""
+    """Examples per update, all processes and accumulated passes together."""
+    accumulate: int = 1
+    """Passes whose gradients are summed up to one update, where a batch does not fit at once."""
     warmup: float = 0.03
     """Share of the steps in which the learning rate rises from nothing."""
     weight_decay: float = 0.0
@@ -55,7 +57,22 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"recipe {self.name!r} has {self.steps} steps of {self.batch} examples; both must be at least 1")
+        if self.accumulate < 1:
+            raise ValueError(f"recipe {self.name!r} accumulates {self.accumulate} passes; it must be at least 1")
         if self.keep < 1 or self.save_every < 1:
             raise ValueError(f"recipe {self.name!r} keeps {self.keep} checkpoints, one every {self.save_every} steps; both must be at least 1")
         if not self.learn:
             raise ValueError(f"recipe {self.name!r} names no component that learns")
+
+    def at_once(self, processes: int = 1) -> int:
+        """Examples of one pass of one process. ValueError where the batch cannot be shared out evenly.
+
+        >>> Recipe(name="a", learn={"eye": 1e-3}, steps=1, batch=128, accumulate=4).at_once(8)
+        4
+        """
+        share, rest = divmod(self.batch, processes * self.accumulate)
+        if rest or not share:
+            raise ValueError(
+                f"recipe {self.name!r} has batches of {self.batch}; {processes} processes with {self.accumulate} passes each cannot share them evenly"
+            )
+        return share

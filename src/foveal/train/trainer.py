@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -37,7 +38,8 @@ def train(
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=recipe.steps,
-        per_device_train_batch_size=recipe.batch,
+        per_device_train_batch_size=recipe.at_once(int(os.environ.get("WORLD_SIZE", "1"))),
+        gradient_accumulation_steps=recipe.accumulate,
         learning_rate=max(recipe.learn.values()),
         lr_scheduler_type=recipe.schedule,
         warmup_steps=math.ceil(recipe.warmup * recipe.steps),

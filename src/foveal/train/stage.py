@@ -1,0 +1,81 @@
+"""A stage of training as a value: from which model it starts, what it learns from, which recipe it follows; and how one is run."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from foveal.data.loader import Encoding
+from foveal.data.mixture import Mixture, Part
+from foveal.data.reading import LOG, Report
+from foveal.models import GroundedModel, Processor, open_model
+from foveal.train.checkpoint import aside, is_whole
+from foveal.train.recipe import Recipe
+from foveal.train.trainer import train
+from foveal.zoo import find_model
+
+__all__ = ["Stage", "run_stage"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a published training, or of one's own.
+
+    >>> align = Stage(recipe=Recipe(name="align", learn={"projector": 1e-3}, steps=1, batch=1), data=lambda root: [])
+    >>> replace(align, start=align).start.recipe.name
+    'align'
+    """
+
+    recipe: Recipe
+    """What learns, how fast, for how long."""
+    data: Callable[[Path], Sequence[Part]]
+    """The parts of its mixture, given the folder of all data sets."""
+    start: "str | Stage | None" = None
+    """Where it begins: the stage before, a model's folder or name; None where the caller says it."""
+    prepare: Callable[[GroundedModel], None] = field(default=lambda model: None)
+    """What is done to the model before it learns, as to copy a projector."""
+    together: bool = False
+    """Whether each batch comes from one part alone."""
+
+    def set(self, **changes: Any) -> "Stage":
+        """The stage with other settings of its recipe. ValueError for one that a recipe does not have."""
+        if odd := sorted(set(changes) - set(self.recipe.__dataclass_fields__)):
+            raise ValueError(f"a recipe has no {odd[0]!r}; it has {', '.join(self.recipe.__dataclass_fields__)}")
+        return replace(self, recipe=replace(self.recipe, **changes))
+
+
+def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = None, report: Report = LOG.warning) -> Path:
+    """Runs a stage, and those before it that are not finished; returns the folder of its finished model.
+
+    Everything is kept in `folder`, in a folder for each stage: its checkpoints, and "model" once it is finished, which is whole or not there.
+    A stage that is finished is not run again, one that was stopped goes on. `start` takes the place of the first stage's own start.
+    ValueError where a stage is to begin with nothing.
+    """
+    place = folder / stage.recipe.name
+    if is_whole(place / "model"):
+        return place / "model"
+    before = run_stage(stage.start, folder, data_root, start, report) if isinstance(stage.start, Stage) else start or stage.start
+    if before is None:
+        raise ValueError(f"stage {stage.recipe.name!r} wants a model to begin with: a folder, or a name on the hub.")
+    model, processor = open_model(find_model(str(before)), torch.float32)
+    stage.prepare(model)
+    recipe = stage.recipe
+    parts = stage.data(data_root)
+    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=recipe.batch if stage.together else 1, report=report)
+    train(recipe, model, mixture, Encoding(processor, report), place)
+    _finish(model, processor, place / "model")
+    return place / "model"
+
+
+def _finish(model: GroundedModel, processor: Processor, place: Path) -> None:
+    """The first process writes the finished model; the others wait for it."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        with aside(place) as new:
+            model.save_pretrained(new)
+            processor.save_pretrained(new)
+    if distributed.is_initialized():
+        distributed.barrier()

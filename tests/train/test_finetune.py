@@ -1,0 +1,143 @@
+"""Laws of finetuning and of stages: only adapters learn, the finished model opens anywhere, what is stopped goes on, what is done stays done."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from foveal.cli import main
+from foveal.data.loader import Encoding
+from foveal.data.mixture import Part
+from foveal.data.stored import Stored
+from foveal.data.tasks import refer
+from foveal.geometry import Box
+from foveal.grounding import Example, Note, Picture, tied, write_examples
+from foveal.grounding.wordings import VERBS
+from foveal.models import open_model
+from foveal.train import Recipe, Stage, is_whole, run_stage
+from foveal.train.finetune import Finetuning, adapters_on, finetune, rates_of
+
+HOW = Finetuning(steps=3, batch=2, questions=2, rank=2, workers=0, save_every=2)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Example]:
+    """Six pictures, each with a red and a blue half."""
+    found = []
+    for number in range(6):
+        picture = Image.new("RGB", (60, 40 + number), "red")
+        picture.paste("blue", (30, 0, 60, 50))
+        picture.save(tmp_path / f"{number}.png")
+        notes = (Note(tied("red", Box(0.0, 0.0, 0.5, 1.0)), "object"), Note(tied("blue", Box(0.5, 0.0, 1.0, 1.0)), "object"))
+        found.append(Example(str(number), (Picture(60, 40 + number, str(tmp_path / f"{number}.png")),), notes=notes))
+    return found
+
+
+def test_adapters_alone_learn_and_the_finished_model_is_the_sum(tmp_path: Path, pictures: list[Example], make_ferret: Callable[..., Any]) -> None:
+    model, processor = make_ferret()
+    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    place = finetune(model, processor, pictures, ["red", "blue", "green"], tmp_path / "out", HOW)
+    opened, _ = open_model(str(place), torch.float32)
+    changed = {name for name, value in opened.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.endswith(".weight") and before[name].ndim == 2 for name in changed)
+    assert not any("embed_tokens" in name or "lm_head" in name for name in changed)
+    held = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert held and all("lora_" in name for name in held) and is_whole(tmp_path / "out" / "adapter")
+
+
+def test_a_stopped_finetuning_goes_on_as_if_it_had_not_stopped(tmp_path: Path, pictures: list[Example], make_ferret: Callable[..., Any]) -> None:
+    def taught(folder: Path) -> dict[str, torch.Tensor]:
+        place = finetune(*make_ferret(), pictures, ["red", "blue"], folder, HOW)
+        return open_model(str(place), torch.float32)[0].state_dict()
+
+    whole = taught(tmp_path / "whole")
+    taught(tmp_path / "parts")
+    (tmp_path / "parts" / "run" / "checkpoint-3" / "trainer_state.json").unlink()
+    parts = taught(tmp_path / "parts")
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_of_a_whole_model_everything_learns_and_towers_most_slowly(make_ferret: Callable[..., Any], make_pixel_llm: Callable[..., Any]) -> None:
+    for make in (make_ferret, make_pixel_llm):
+        model, _ = make()
+        rates = rates_of(model, 2e-4, 5e-5)
+        assert {rate for name, rate in rates.items() if "tower" in name} == {5e-5}
+        covered = [name for name, _ in model.named_parameters() if name in rates or name.split(".")[0] in rates]
+        assert len(covered) == len(list(model.named_parameters()))
+
+
+def test_what_cannot_be_read_is_left_out_of_its_batch(tmp_path: Path, pictures: list[Example], make_ferret: Callable[..., Any]) -> None:
+    _, processor = make_ferret()
+    said: list[str] = []
+    encode, task = Encoding(processor, said.append), refer(VERBS["ferret"])
+    import numpy as np
+
+    asked = [made for example in pictures[:3] if (made := task(example, np.random.default_rng(0)))]
+    whole = encode([asked[0], asked[2]])
+    (tmp_path / "1.png").write_bytes(b"torn")
+    left = encode(asked)
+    assert left.keys() == whole.keys() and torch.equal(left["input_ids"], whole["input_ids"]) and len(said) == 1
+    again = encode([asked[0], asked[2]])
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())  # points are drawn from the examples alone
+    with pytest.raises(ValueError, match="none of the 1 examples"):
+        encode([asked[1]])
+
+
+def test_adapters_lie_on_every_linear_map_but_the_output(make_ferret: Callable[..., Any]) -> None:
+    model, _ = make_ferret()
+    linear = {name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and "lm_head" not in name}
+    adapted = {name.split("base_model.model.")[1].split(".lora_A")[0] for name, _ in adapters_on(model, 2).named_parameters() if "lora_A" in name}
+    assert adapted == linear
+
+
+def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pictures: list[Example], make_ferret: Callable[..., Any]) -> None:
+    model, processor = make_ferret()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "start")
+    write_examples(tmp_path / "some.jsonl", pictures)
+    prepared: list[str] = []
+    recipe = Recipe(name="align", learn={"projector": 1e-2}, steps=2, batch=2, workers=0, options={"disable_tqdm": True})
+
+    def data(root: Path) -> list[Part]:
+        return [Part(Stored(root / "some.jsonl"), 1.0, refer(VERBS["ferret"]))]
+
+    align = Stage(recipe=recipe, data=data, start=str(tmp_path / "start"), prepare=lambda model: prepared.append("align"))
+    dense = Stage(
+        recipe=replace(recipe, name="dense", learn={"sampler": 1e-2}), data=data, start=align, prepare=lambda model: prepared.append("dense")
+    )
+    place = run_stage(dense, tmp_path / "runs", tmp_path)
+    first, last = (open_model(str(tmp_path / "runs" / name / "model"), torch.float32)[0].state_dict() for name in ("align", "dense"))
+    start = model.state_dict()
+    assert {name.split(".")[0] for name in start if not torch.equal(first[name], start[name])} == {"projector"}
+    assert {name.split(".")[0] for name in start if not torch.equal(last[name], first[name])} == {"sampler"}
+    assert (prepared, place) == (["align", "dense"], tmp_path / "runs" / "dense" / "model")
+    run_stage(dense, tmp_path / "runs", tmp_path / "nowhere")
+    assert prepared == ["align", "dense"]
+    with pytest.raises(ValueError, match="stage 'align' wants a model"):
+        run_stage(replace(align, start=None), tmp_path / "other", tmp_path)
+    with pytest.raises(ValueError, match="a recipe has no 'stepps'"):
+        dense.set(stepps=3)
+
+
+@pytest.mark.slow
+def test_the_command_teaches_and_shows_before_and_after(tmp_path: Path, pictures: list[Example], capsys: pytest.CaptureFixture[str]) -> None:
+    write_examples(tmp_path / "mine.jsonl", pictures)
+    wanted = ["finetune", "--data", str(tmp_path / "mine.jsonl"), "--out", str(tmp_path / "out"), "--steps", "2", "--batch", "2", "--questions", "2"]
+    assert main(wanted) == 0
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    assert figures["before"].keys() == figures["after"].keys() == {"named", "located", "found"}
+    taught, held = (list(Stored(tmp_path / "out" / f"{name}.jsonl")) for name in ("taught", "held_out"))
+    assert len(taught) + len(held) == 6 and held and not {one.id for one in taught} & {one.id for one in held}
+    assert Image.open(tmp_path / "out" / "sheet.png").width > 300
+    capsys.readouterr()
+    assert main(["locate", str(tmp_path / "0.png"), "red", "--model", str(tmp_path / "out" / "model"), "--max-tokens", "24"]) == 0
+    assert main([*wanted[:-1], "3"]) == 2
+    assert "holds a run with another questions" in capsys.readouterr().err
+    assert main(["finetune", "--data", str(tmp_path / "none.json"), "--out", str(tmp_path / "new")]) == 2
+    assert "there is no file" in capsys.readouterr().err
