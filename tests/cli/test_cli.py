@@ -285,3 +285,15 @@ def test_the_shipped_models_are_listed(run: Run, monkeypatch: pytest.MonkeyPatch
 def test_help_needs_no_torch() -> None:
     code = "import sys; from foveal.cli import main; main(['ask', '--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=240).returncode == 0
+
+
+@pytest.mark.parametrize(("part", "extra"), [("accelerate", "train"), ("ijson", "data")])
+def test_what_is_not_installed_is_named_with_what_brings_it(
+    part: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def missing(*given: Any) -> Any:
+        raise ImportError(f"No module named '{part}'")
+
+    monkeypatch.setattr(sys.modules["foveal.cli.data"], "open_source", missing)
+    assert main(["data", "stats", str(tmp_path), "--as", "coco"]) == 2
+    assert f"pip install 'foveal[{extra}]'" in capsys.readouterr().err

@@ -285,7 +285,7 @@ def test_the_captions_of_a_picture_stand_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("read", "reason"),
     [
-        (lambda folder: {"read": text_vqa, "file": written(folder / "a.json", {"data": [TEXT_VQA | {"image_width": 0}]})}, "must be positive"),
+        (lambda folder: {"read": text_vqa, "file": written(folder / "a.json", {"data": [TEXT_VQA | {"image_width": 0}]})}, "a size of 0 x "),
         (lambda folder: {"read": doc_vqa, "file": written(folder / "a.json", {"data": [DOC_VQA | {"image": "/etc/a.png"}]})}, "no name of a file"),
         (lambda folder: {"read": chart_qa, "file": written(folder / "a.json", [CHART])}, "there is no file"),
         (lambda folder: {"read": ai2d, "file": ai2d_folders(folder / "b", correctAnswer=-1)[0]}, "number -1 of 4 choices"),

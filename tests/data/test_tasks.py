@@ -1,13 +1,31 @@
 """Laws of tasks: what is known becomes what is asked and answered, by the family's own words, and what is not known is not asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from foveal.data.mixture import Task
-from foveal.data.tasks import absent, caption, converse, detect, locate, refer
+from foveal.data.tasks import (
+    absent,
+    caption,
+    converse,
+    detect,
+    each,
+    followed_by,
+    grounded,
+    locate,
+    name_all,
+    of_split,
+    refer,
+    relate,
+    requested,
+    spoken,
+)
 from foveal.geometry import Box, Mask, Point, bounding_box, decode_mask, encode_mask
-from foveal.grounding import Example, GroundedText, Note, Picture, region_limits, tied
+from foveal.grounding import Example, GroundedText, Note, Picture, Turn, region_limits, tied
 from foveal.grounding.wordings import VERBS
+from foveal.grounding.wordings.ferret import COORDINATES_REQUEST
 
 FERRET, MONKEY, PIXEL = (VERBS[name] for name in ("ferret", "monkey", "pixel_llm"))
 BITS = np.zeros((48, 64), bool)
@@ -98,3 +116,57 @@ def test_what_is_not_known_or_not_asked_of_a_family_gives_nothing(verbs: object)
     assert not any(drawn(task, 3, BARE) for task in tasks)
     if verbs is MONKEY:
         assert not any(drawn(task, 3) for task in (locate(MONKEY), detect(MONKEY), absent(MONKEY, ["fox"])))
+
+
+@pytest.mark.parametrize("form", ["box", "point", "mask"])
+def test_all_things_are_named_in_the_order_in_which_they_are_pointed_at(form: str) -> None:
+    [made] = drawn(name_all(forms={form: 1.0}), 1)
+    asked, answer = (turn.said for turn in made.turns)
+    assert asked.text == "Please classify the objects in the following locations. 1: , 2: , 3: , 4: ."
+    assert answer == GroundedText("Here are the categories: 1: cat, 2: cat, 3: moon, 4: dog.")
+    whole = (RIGHT, LEFT, SHAPE, LOW)
+    for region, thing, limit in zip(asked.regions, whole, region_limits(made), strict=True):
+        box = bounding_box(thing)
+        assert region == {"box": box, "mask": thing}.get(form, region)
+        assert form != "point" or (isinstance(region, Point) and box.x0 <= region.x <= box.x1 and box.y0 <= region.y <= box.y1)
+        assert limit == (SHAPE if thing == SHAPE else box if form == "point" else None)
+    assert all(len(made.turns[0].said.regions) == 2 for made in drawn(name_all(most=2)))
+
+
+def test_a_relation_is_asked_by_its_two_things() -> None:
+    said = GroundedText.join(tied("man", LEFT), " wearing ", tied("hat", LOW))
+    one = replace(BARE, notes=(Note(said, "relation"), Note(tied("man", LEFT), "object")))
+    [made] = drawn(relate(lambda a, b: GroundedText.join("How is ", a, " to ", b, "?")), 1, one)
+    assert made.turns[0].said.regions == (LEFT, LOW) and made.turns[1].said == GroundedText("man wearing hat")
+
+
+def test_what_was_said_is_said_again_and_only_the_questions_take_a_request() -> None:
+    talk = (Turn("user", GroundedText("Who?")), Turn("assistant", GroundedText("A dog.")), Turn("user", GroundedText.join("And ", LEFT, "?")))
+    one = replace(BARE, turns=(*talk, Turn("assistant", GroundedText("A cat."))), facts={"split": "train"})
+    assert drawn(spoken, 1, one) == [one] and not drawn(spoken, 1, replace(one, turns=talk[:1])) and not drawn(spoken, 1, BARE)
+    for task, questions in (
+        (followed_by(spoken, " Be brief."), ["Who? Be brief.", "And ? Be brief."]),
+        (grounded(spoken), [f"{words}{COORDINATES_REQUEST}" for words in ("Who?", "And ?")]),
+    ):
+        [made] = drawn(task, 1, one)
+        assert [turn.said.text for turn in made.turns[::2]] == questions and made.turns[1::2] == one.turns[1::2]
+        assert made.turns[2].said.regions == (LEFT,)
+    assert {made.turns[0].said.text for made in drawn(requested(caption(PIXEL), ["a: ", "b: "]))} == {"a: ", "b: "}
+    assert drawn(of_split(spoken), 1, one) and drawn(of_split(spoken), 1, replace(one, facts={}))
+    assert not drawn(of_split(spoken, "val"), 1, one)
+
+
+def test_each_note_is_asked_about_by_itself_and_once() -> None:
+    every = each(refer(FERRET, forms={"point": 1.0}), sources=("object",), most=9)
+    [made] = drawn(every, 1)
+    assert [turn.said.text for turn in made.turns[1::2]] == ["dog", "cat", "cat", "moon"]
+    assert region_limits(made) == (LOW, LEFT, RIGHT, SHAPE)
+    [made] = drawn(each(locate(PIXEL), sources=("object",), most=2), 1)
+    assert len(made.turns) == 4 and "inside" not in made.facts
+    assert not drawn(every, 1, BARE)
+
+
+def test_a_thing_is_pointed_at_as_the_family_takes_it() -> None:
+    assert all(isinstance(region, Box) for made in drawn(refer(MONKEY)) for region in made.turns[0].said.regions)
+    with pytest.raises(ValueError, match="Monkey takes a region as box, not as point"):
+        refer(MONKEY, forms={"point": 1.0})

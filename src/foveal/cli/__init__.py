@@ -46,6 +46,17 @@ for _verb in (locate, segment, detect, dense, caption, finetune, train, models, 
 
 app.add_typer(data, name="data")
 
+_EXTRAS = {
+    "accelerate": "train",
+    "peft": "train",
+    "ijson": "data",
+    "pyarrow": "data",
+    "defusedxml": "data",
+    "msgpack": "convert",
+    "sentencepiece": "convert",
+}
+"""What a verb may want beside the core, and the extra that brings it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 something of a batch was refused, 2 wrong input."""
@@ -76,14 +87,16 @@ def _report(error: Exception) -> int:
             print(said())
             return 2
         sentence = said()
-    elif isinstance(error, ValueError | OSError):
+    elif isinstance(error, ImportError) and (extra := next((extra for part, extra in _EXTRAS.items() if part in str(error)), None)):
+        sentence = f"What this verb wants is not installed ({str(error).splitlines()[0]}); pip install 'foveal[{extra}]' brings it."
+    elif isinstance(error, ValueError | OSError | FloatingPointError):
         sentence = str(error)
     else:
         if sys.flags.dev_mode:
             raise error
         sentence = f"This is a fault of foveal, not of what you gave: {type(error).__name__}: {error}"
     print(f"foveal: {' '.join(sentence.split())}", file=sys.stderr)
-    return 2 if said is not None or isinstance(error, ValueError | OSError) else 70
+    return 2 if said is not None or isinstance(error, ValueError | OSError | ImportError | FloatingPointError) else 70
 
 
 def _print_version(wanted: bool) -> bool:

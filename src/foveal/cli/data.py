@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,27 +14,26 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from foveal.cli.settings import DEFAULT_MODEL, Model, open_processor
+from foveal.cli.report import check_save
+from foveal.cli.settings import DEFAULT_MODEL, Model, processor_of
 from foveal.cli.sources import SOURCES, guess_source, open_source
 from foveal.data.images import load_picture, upright_size
-from foveal.data.statistics import count_examples, plot_counts
-from foveal.data.stored import write_parquet
+from foveal.data.statistics import check_plot, count_examples, plot_counts
 from foveal.draw import draw, sheet
-from foveal.geometry import Box, Frame, Mask, Point, Region, bounding_box
+from foveal.geometry import Box, Frame, Region, bounding_box
 from foveal.grounding import Example, GroundedText, write_examples
-from foveal.vision.tiling import TilePlan
 
-__all__ = ["data"]
+__all__ = ["convert", "data", "show", "stats", "validate"]
 
 data = typer.Typer(no_args_is_help=True, help="Convert, validate, show and count data sets.", rich_markup_mode=None)
 
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="What the data set's function takes, in its order: files or folders.")]
-Kind = Annotated[
+_Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="What the data set's function takes, in its order: files or folders.")]
+_Kind = Annotated[
     str | None, typer.Option("--as", help=f"Which data set: {', '.join(SOURCES)}, or module:function, file.py:function. Guessed without it.")
 ]
-Setting = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the data set's function, like split=val.")]
-Pictures = Annotated[str | None, typer.Option("--images", help="The folder of the pictures.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more examples than this.")]
+_Setting = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the data set's function, like split=val.")]
+_Pictures = Annotated[str | None, typer.Option("--images", help="The folder of the pictures.")]
+_Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more examples than this.")]
 
 
 class _Passed:
@@ -50,38 +49,37 @@ class _Passed:
 
 @data.command()
 def convert(
-    paths: Paths,
+    paths: _Paths,
     out: Annotated[Path, typer.Option("--out", help="A .jsonl file (pictures by their paths), or a folder for Parquet shards (with pictures).")],
-    kind: Kind = None,
-    setting: Setting = None,
-    images: Pictures = None,
-    limit: Limit = None,
+    kind: _Kind = None,
+    setting: _Setting = None,
+    images: _Pictures = None,
+    limit: _Limit = None,
 ) -> None:
     """Convert a data set to the one record (docs/record.md). Records that cannot be used are named and passed over; then the exit code is 1."""
-    passed = _Passed()
-    examples = _counted(_examples(paths, kind, setting, images, limit, passed), "converted")
-    if out.suffix == ".jsonl":
-        partial = out.with_name(f"{out.name}.part")
-        count = write_examples(partial, examples)
-        partial.rename(out)
-    else:
-        count = write_parquet(out, examples, report=passed)
+    from foveal.data.stored import write_parquet  # which wants torch
+
+    lines, passed = out.suffix == ".jsonl", _Passed()
+    if out.is_dir() if lines else out.is_file():
+        raise ValueError(f"--out {out} is a {'folder' if lines else 'file'}; a new .jsonl file, or a folder for shards, is wanted.")
+    examples = _counted(_begun(_examples(paths, kind, setting, images, limit, passed), paths), "converted")
+    count = _write_lines(out, examples) if lines else write_parquet(out, examples, report=passed)
     print(f"{count} examples are in {out}; {passed.count} records were passed over.")
     _end(passed)
 
 
 @data.command()
 def validate(
-    paths: Paths,
-    kind: Kind = None,
-    setting: Setting = None,
-    images: Pictures = None,
+    paths: _Paths,
+    kind: _Kind = None,
+    setting: _Setting = None,
+    images: _Pictures = None,
     without_pictures: Annotated[bool, typer.Option(help="Do not look whether pictures are there and have the size that is stated.")] = False,
 ) -> None:
     """Read every record and name each that is not right: no record, a picture that is missing or has another size, a region outside the image,
     an id that stands twice. The exit code is 1 where there is one."""
     passed, seen, count = _Passed(), set[str](), 0
-    for example in _counted(_every(paths, kind, setting, images, passed), "read"):
+    for example in _counted(_examples(paths, kind, setting, images, None, passed), "read"):
         count += 1
         for sentence in _faults(example, seen, pictures=not without_pictures):
             passed(f"example {example.id!r}: {sentence}")
@@ -91,18 +89,18 @@ def validate(
 
 @data.command()
 def show(
-    paths: Paths,
+    paths: _Paths,
     save: Annotated[Path, typer.Option("--save", help="The contact sheet.")] = Path("sheet.png"),
-    kind: Kind = None,
-    setting: Setting = None,
-    images: Pictures = None,
+    kind: _Kind = None,
+    setting: _Setting = None,
+    images: _Pictures = None,
     model: Model = DEFAULT_MODEL,
     count: Annotated[int, typer.Option(min=1, help="How many examples.")] = 8,
     skip: Annotated[int, typer.Option(min=0, help="How many to leave out first.")] = 0,
 ) -> None:
     """Draw examples as a model sees them: stretched or padded as its processor does, its tiles apart, with all regions and words."""
-    passed = _Passed()
-    processor = open_processor(model)
+    check_save(save, several=False)
+    passed, processor = _Passed(), processor_of(model)
     shown = []
     for example in islice(_examples(paths, kind, setting, images, None, passed), skip, skip + count):
         try:
@@ -118,15 +116,17 @@ def show(
 
 @data.command()
 def stats(
-    paths: Paths,
+    paths: _Paths,
     save: Annotated[Path | None, typer.Option("--save", help="A plot of the counts.")] = None,
-    kind: Kind = None,
-    setting: Setting = None,
-    images: Pictures = None,
-    limit: Limit = None,
+    kind: _Kind = None,
+    setting: _Setting = None,
+    images: _Pictures = None,
+    limit: _Limit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Count what there is: examples, pictures and their sizes, notes, turns, regions and their sizes, names."""
+    if save is not None:
+        check_plot(save)
     passed = _Passed()
     counts = count_examples(_counted(_examples(paths, kind, setting, images, limit, passed), "counted"))
     if as_json:
@@ -152,19 +152,23 @@ def _examples(
     return islice(open_source(kind or guess_source(paths[0]), paths, settings, passed), limit)
 
 
-def _every(paths: list[str], kind: str | None, setting: list[str] | None, images: str | None, passed: _Passed) -> Iterator[Example]:
-    """As `_examples`; of a file of examples a line that is none is named, and the others are read."""
-    from foveal.data.stored import Stored
+def _begun(examples: Iterator[Example], paths: list[str]) -> Iterator[Example]:
+    """The same, of which the first is read: what is wrong with the source as a whole is said before anything is written over."""
+    if (first := next(examples, None)) is None:
+        raise ValueError(f"there is no example in {', '.join(paths)}.")
+    return chain([first], examples)
 
-    if (kind or guess_source(paths[0])) != "examples":
-        yield from _examples(paths, kind, setting, images, None, passed)
-        return
-    for stored in map(Stored, paths):
-        for number in range(len(stored)):
-            try:
-                yield stored[number]
-            except ValueError as error:
-                passed(str(error))
+
+def _write_lines(out: Path, examples: Iterator[Example]) -> int:
+    """Written aside, and renamed when it is whole."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f"{out.name}.part")
+    try:
+        count = write_examples(aside, examples)
+        aside.rename(out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return count
 
 
 def _pair(setting: str) -> tuple[str, str]:
@@ -208,20 +212,23 @@ def _faults(example: Example, seen: set[str], *, pictures: bool) -> Iterator[str
 
 
 def _misplaced(region: Region) -> str | None:
-    box = bounding_box(region)
+    try:
+        box = bounding_box(region)
+    except ValueError:
+        return "a mask that sets no pixel, or a trace without points"
     values = np.array([box.x0, box.y0, box.x1, box.y1])
     if not np.isfinite(values).all() or values.min() < -1e-6 or values.max() > 1 + 1e-6:
         return f"a region outside the image: {[round(float(value), 4) for value in values]}, in fractions of it"
-    if not isinstance(region, Point) and (box.x1 < box.x0 or box.y1 < box.y0 or (isinstance(region, Box) and (box.x1 == box.x0 or box.y1 == box.y0))):
-        return "a box without area or turned inside out"
-    return "a mask that sets no pixel" if isinstance(region, Mask) and not any(region.counts[1::2]) else None
+    if isinstance(region, Box) and (box.x1 <= box.x0 or box.y1 <= box.y0):
+        return "a box without area, or turned inside out"
+    return None
 
 
 def _texts(example: Example) -> list[GroundedText]:
     return [*(turn.said for turn in example.turns), *(note.said for note in example.notes)]
 
 
-def _seen(example: Example, plan: Callable[[tuple[int, int]], TilePlan | Frame]) -> Image.Image:
+def _seen(example: Example, plan: Callable[[tuple[int, int]], Any]) -> Image.Image:
     """The first picture as it is planned, with everything that is said and known drawn on it."""
     if not example.images:
         raise ValueError("it has no picture")
@@ -230,8 +237,8 @@ def _seen(example: Example, plan: Callable[[tuple[int, int]], TilePlan | Frame])
     return draw(_as_planned(picture, plan(picture.size)), said, question=example.id)
 
 
-def _as_planned(picture: Image.Image, plan: TilePlan | Frame) -> Image.Image:
-    """A picture in the size in which its tiles, or else all of it, are looked at; white lines between the tiles."""
+def _as_planned(picture: Image.Image, plan: Any) -> Image.Image:
+    """A picture in the size in which the tiles of a `TilePlan`, or else all of it (a `Frame`), are looked at; white lines between the tiles."""
     whole = plan if isinstance(plan, Frame) else plan.overview
     if isinstance(plan, Frame) or not plan.tiles:
         return picture.resize((round(whole.sx), round(whole.sy)), Image.Resampling.BICUBIC)

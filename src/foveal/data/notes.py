@@ -1,13 +1,16 @@
-"""What a data set knows of an image, as notes: named boxes and masks, captions, lines of text."""
+"""What a data set knows of an image: its picture and size; and as notes named boxes and masks, captions, lines of text."""
 
 import math
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
+from foveal.data.images import picture_from
+from foveal.data.reading import file_within
 from foveal.geometry import Box, Mask, Region, mask_from_coco, mask_from_polygons
-from foveal.grounding import GroundedText, Note, tied
+from foveal.grounding import GroundedText, Note, Picture, tied
 
-__all__ = ["box_in", "box_of_xywh", "mask_in", "note", "words_of_name"]
+__all__ = ["box_in", "box_of_xywh", "mask_in", "note", "pictures_in", "size_of", "words_of_name"]
 
 
 def note(words: str, *regions: Region, source: str, **made_by: str) -> Note:
@@ -22,6 +25,29 @@ def note(words: str, *regions: Region, source: str, **made_by: str) -> Note:
         raise ValueError("it has no words")
     words = words.strip()
     return Note(tied(words, *regions) if regions else GroundedText(words), source, made_by=made_by)
+
+
+def pictures_in(images: str | PathLike[str] | None, name: str, size: tuple[int, int] | None = None) -> tuple[Picture, ...]:
+    """The picture called `name` in the folder `images`, of the (width, height) that is known, else of its header's; without a folder none.
+
+    ValueError where there is no such file (`file_within`).
+    """
+    if images is None:
+        return ()
+    path = file_within(images, name)
+    return (picture_from(path) if size is None else Picture(*size, path=str(path)),)
+
+
+def size_of(record: Mapping[str, Any], width: str = "width", height: str = "height") -> tuple[int, int]:
+    """The (width, height) that a record states in these fields; KeyError where it lacks one, ValueError where they are no size.
+
+    >>> size_of({"width": 64, "height": 48})
+    (64, 48)
+    """
+    size = record[width], record[height]
+    if not all(type(side) is int and side > 0 for side in size):
+        raise ValueError(f"a size of {size[0]!r} x {size[1]!r} pixels")
+    return size
 
 
 def box_in(corners_px: Sequence[float], size: tuple[int, int]) -> Box:

@@ -1,10 +1,12 @@
 """Annotation files read record by record: however large a file is, memory stays small, nothing in it is executed, and what is passed over is said."""
 
 import gzip
+import importlib
 import json
 import logging
 import pickle
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
@@ -18,12 +20,15 @@ __all__ = [
     "Report",
     "array_of",
     "child_of",
+    "entries_of",
     "file_within",
     "made_of",
+    "needed",
     "object_of",
     "pairs_of",
     "read_pickle",
     "read_xml",
+    "some_of",
     "text_lines",
 ]
 
@@ -56,14 +61,38 @@ def made_of(records: Iterable[tuple[str, _Record]], make: Callable[[_Record], _M
                 yield made
 
 
+def some_of(examples: Iterator[_Made], refusal: str) -> Iterator[_Made]:
+    """All of them as they come; ValueError of `refusal` where there is none at all: then a file is of another kind.
+
+    >>> list(some_of(iter([]), "no image of a.json can be used"))
+    Traceback (most recent call last):
+    ValueError: no image of a.json can be used
+    """
+    empty = True
+    for example in examples:
+        empty = False
+        yield example
+    if empty:
+        raise ValueError(refusal)
+
+
+def entries_of(entries: Iterable[_Record], kind: str, owner: str) -> Iterator[tuple[str, _Record]]:
+    """What a record lists, each with what to call it: by its "id" where it has one, else by its place.
+
+    >>> list(entries_of([{"id": 7}, {}], "segment", "image 3"))
+    [('segment 7 of image 3', {'id': 7}), ('segment 1 of image 3', {})]
+    """
+    for place, entry in enumerate(entries):
+        yield f"{kind} {entry.get('id', place) if isinstance(entry, dict) else place} of {owner}", entry
+
+
 def array_of(path: str | PathLike[str], name: str = "") -> Iterator[tuple[str, Any]]:
     """The entries of an array in a JSON file, each with what to call it: the one called `name` in the outermost object ("images.item" for
     what lies deeper, in ijson's words), or the outermost itself. The file may be compressed by gzip. It is never held in memory as a whole.
 
     ValueError names a file that is no JSON; an array that is not there has no entries.
     """
-    import ijson
-
+    ijson = needed("ijson")
     prefix = f"{name}.item" if name else "item"
     with _opened(path) as file:
         try:
@@ -73,10 +102,20 @@ def array_of(path: str | PathLike[str], name: str = "") -> Iterator[tuple[str, A
             raise ValueError(f"{path} is no whole JSON file: {error}") from error
 
 
+def pairs_of(path: str | PathLike[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """The (key, value) pairs of the outermost object of a JSON file, each with what to call it; otherwise as `array_of`. A list has none."""
+    ijson = needed("ijson")
+    with _opened(path) as file:
+        try:
+            for key, value in ijson.kvitems(file, "", use_float=True):
+                yield f"{path}, {key!r},", (key, value)
+        except ijson.JSONError as error:
+            raise ValueError(f"{path} is no whole JSON file: {error}") from error
+
+
 def child_of(path: str | PathLike[str], name: str) -> Any:
     """The value called `name` in the outermost object of a JSON file, None where there is none. Only this value is held in memory."""
-    import ijson
-
+    ijson = needed("ijson")
     with _opened(path) as file:
         try:
             return next(iter(ijson.items(file, name, use_float=True)), None)
@@ -92,7 +131,7 @@ def text_lines(path: str | PathLike[str]) -> Iterator[tuple[str, str]]:
                 yield f"{path}, line {number},", line.decode("utf-8", errors="replace").rstrip("\r\n")
 
 
-def object_of(line: str) -> Mapping[str, Any]:
+def object_of(line: str | bytes) -> Mapping[str, Any]:
     """The JSON object of a line of `text_lines`; ValueError where it is none, so that `made_of` passes over that line alone.
 
     >>> object_of('{"a": 1}')
@@ -148,24 +187,35 @@ def read_pickle(path: str | PathLike[str]) -> Any:
     with open(path, "rb") as file:
         try:
             return _PlainUnpickler(file, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError, UnicodeDecodeError, MemoryError) as error:
-            raise ValueError(f"{path} is no whole pickle: {error}") from error
+        except (pickle.UnpicklingError, EOFError, AttributeError, LookupError, TypeError, ValueError, OverflowError, MemoryError) as error:
+            raise ValueError(f"{path} is no pickle that can be read: {error}") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        raise ValueError(f"the pickle names {module}.{name}; only numbers, texts, lists and dictionaries are read")
+        raise ValueError(f"it names {module}.{name}; only numbers, texts, lists and dictionaries are read")
 
 
 def read_xml(path: str | PathLike[str]) -> Any:
     """The root element of an XML file. ValueError for one that is broken, or that declares entities, which can grow without limit."""
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, parse
-
+    tree = needed("defusedxml.ElementTree")
     try:
-        return parse(fspath(path)).getroot()
-    except (ParseError, DefusedXmlException) as error:
+        return tree.parse(fspath(path)).getroot()
+    except (tree.ParseError, needed("defusedxml").DefusedXmlException) as error:
         raise ValueError(f"{path} is no XML that can be read: {error}") from error
+
+
+def needed(name: str) -> Any:
+    """A module that not every installation has; ValueError that says how it is had.
+
+    >>> needed("no_such_module")
+    Traceback (most recent call last):
+    ValueError: this wants no_such_module; pip install 'foveal[data]'
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"this wants {name}; pip install 'foveal[data]'") from error
 
 
 @contextmanager
@@ -179,17 +229,5 @@ def _opened(path: str | PathLike[str]) -> Iterator[IO[bytes]]:
             return
         try:
             yield cast("IO[bytes]", gzip.GzipFile(fileobj=plain))
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is no whole gzip file: {error}") from error
-
-
-def pairs_of(path: str | PathLike[str]) -> Iterator[tuple[str, tuple[str, Any]]]:
-    """The (key, value) pairs of the outermost object of a JSON file, each with what to call it; otherwise as `array_of`. A list has none."""
-    import ijson
-
-    with _opened(path) as file:
-        try:
-            for key, value in ijson.kvitems(file, "", use_float=True):
-                yield f"{path}, {key!r},", (key, value)
-        except ijson.JSONError as error:
-            raise ValueError(f"{path} is no whole JSON file: {error}") from error

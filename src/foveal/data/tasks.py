@@ -1,7 +1,7 @@
 """What is known of an image, put into questions and answers: each task takes an example with notes and gives one with turns, or None."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,21 +9,40 @@ import numpy as np
 from foveal.data.mixture import Task
 from foveal.data.sources.ferret import point_in
 from foveal.geometry import Box, Mask, Point, Region, bounding_box
-from foveal.grounding import Example, GroundedText, Note, Turn, region_to_json, tied
+from foveal.grounding import Example, GroundedText, Note, Turn, region_limits, region_to_json, tied
+from foveal.grounding.wordings.ferret import ask_names, say_names, with_coordinates
 from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["absent", "caption", "converse", "detect", "locate", "refer"]
+__all__ = [
+    "absent",
+    "caption",
+    "converse",
+    "detect",
+    "each",
+    "followed_by",
+    "grounded",
+    "locate",
+    "name_all",
+    "of_split",
+    "refer",
+    "relate",
+    "requested",
+    "spoken",
+]
 
 _FORMS = {"box": 0.5, "point": 0.5}
 
 
 def refer(verbs: Verbs, *, forms: Mapping[str, float] = _FORMS, sources: Sequence[str] = ("object", "region")) -> Task:
-    """What one thing is, pointed at: by its "box", by a "point" in it or by its "mask", with these shares.
+    """What one thing is, pointed at: by its "box", by a "point" in it or by its "mask", with these shares of those that the family takes.
 
     A point is Ferret's `segment_mask|center` where the mask is known, a normal draw around the box's middle where it is not. What the
     region's features are cut to in training, the mask or for a point the box, is kept as the fact "inside" (`region_limits`).
     """
-    names, shares = list(forms), np.array(list(forms.values())) / sum(forms.values())
+    names = [form for form in forms if form in verbs.forms]
+    if not names:
+        raise ValueError(f"{verbs.family} takes a region as {' or '.join(verbs.forms)}, not as {' or '.join(forms)}")
+    shares = np.array([forms[name] for name in names]) / sum(forms[name] for name in names)
 
     def task(example: Example, rng: np.random.Generator) -> Example | None:
         things = _things(example, sources)
@@ -114,6 +133,98 @@ def converse(tasks: Mapping[Task, float], count: int) -> Task:
         return replace(example, turns=tuple(turns), facts=kept | ({"inside": inside} if any(inside) else {}))
 
     return task
+
+
+def name_all(*, forms: Mapping[str, float] = _FORMS, sources: Sequence[str] = ("object",), most: int = 40) -> Task:
+    """What all things are that are pointed at one by one (Ferret-v2's dense referring, arXiv 2404.07973, 3.3), at most `most`, in reading order.
+
+    Each is pointed at and cut as in `refer`; all of one question in the same form.
+    """
+    names, shares = list(forms), np.array(list(forms.values())) / sum(forms.values())
+
+    def task(example: Example, rng: np.random.Generator) -> Example | None:
+        things = _things(example, sources)
+        if not things:
+            return None
+        form = names[rng.choice(len(names), p=shares)]
+        kept = sorted((things[place] for place in rng.permutation(len(things))[:most]), key=lambda thing: _reading_order(thing.said.regions[0]))
+        known = [thing.said.regions[0] for thing in kept]
+        regions = [_pointed(one, form, _size(example, one), rng) for one in known]
+        limits = [
+            one if isinstance(one, Mask) else bounding_box(one) if isinstance(region, Point) else None
+            for one, region in zip(known, regions, strict=True)
+        ]
+        asked = _asked(example, ask_names(regions), say_names([thing.said.text for thing in kept]))
+        return replace(asked, facts={**asked.facts, "inside": [limit and region_to_json(limit) for limit in limits]})
+
+    return task
+
+
+def relate(ask: Callable[[Region, Region], GroundedText], *, sources: Sequence[str] = ("relation",)) -> Task:
+    """How two things that are pointed at by their boxes relate; the answer says the relation in words ("man wearing hat")."""
+
+    def task(example: Example, rng: np.random.Generator) -> Example | None:
+        told = [note.said for note in _things(example, sources) if len(note.said.regions) == 2]
+        if not told:
+            return None
+        said = told[rng.integers(len(told))]
+        first, second = (bounding_box(region) for region in said.regions)
+        return _asked(example, ask(first, second), GroundedText(said.text))
+
+    return task
+
+
+def spoken(example: Example, rng: np.random.Generator) -> Example | None:
+    """The conversation as the data set has it; None where nothing is asked and answered."""
+    return example if any(turn.role == "assistant" for turn in example.turns) else None
+
+
+def each(task: Task, *, sources: Sequence[str], most: int) -> Task:
+    """What `task` asks about each note by itself, at most `most` of them, as one conversation: the image is looked at once for all."""
+
+    def every(example: Example, rng: np.random.Generator) -> Example | None:
+        notes = [note for note in example.notes if note.source in sources]
+        kept = sorted(rng.permutation(len(notes))[:most])
+        made = [one for place in kept if (one := task(replace(example, notes=(notes[place],)), rng)) is not None]
+        facts = {name: value for name, value in example.facts.items() if name != "inside"}
+        limits = [region_to_json(limit) if limit else None for one in made for limit in region_limits(one)]
+        turns = tuple(turn for one in made for turn in one.turns)
+        return replace(example, turns=turns, facts=facts | ({"inside": limits} if any(limits) else {})) if turns else None
+
+    return every
+
+
+def grounded(task: Task) -> Task:
+    """The questions of `task` with Ferret-v2's request for coordinates; its answers have some."""
+    return _reworded(task, lambda said, rng: with_coordinates(said))
+
+
+def followed_by(task: Task, words: str) -> Task:
+    """The questions of `task` with `words` behind them: how the answer is to be given."""
+    return _reworded(task, lambda said, rng: GroundedText.join(said, words))
+
+
+def requested(task: Task, requests: Sequence[str]) -> Task:
+    """What `task` asks, by one of several requests that mean the same; regions in its questions are not kept."""
+    return _reworded(task, lambda said, rng: GroundedText(requests[int(rng.integers(len(requests)))]))
+
+
+def of_split(task: Task, split: str = "train") -> Task:
+    """`task`, of examples whose fact "split" is this one or which have none: some files hold all splits of their data set."""
+
+    def chosen(example: Example, rng: np.random.Generator) -> Example | None:
+        return task(example, rng) if example.facts.get("split") in (None, split) else None
+
+    return chosen
+
+
+def _reworded(task: Task, change: Callable[[GroundedText, np.random.Generator], GroundedText]) -> Task:
+    def reworded(example: Example, rng: np.random.Generator) -> Example | None:
+        if (made := task(example, rng)) is None:
+            return None
+        return replace(made, turns=tuple(replace(turn, said=change(turn.said, rng)) if turn.role == "user" else turn for turn in made.turns))
+
+    return reworded
 
 
 def _things(example: Example, sources: Sequence[str]) -> list[Note]:

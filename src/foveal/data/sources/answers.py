@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from foveal.data.images import picture_from
-from foveal.data.reading import Report, file_within, made_of
+from foveal.data.notes import pictures_in, size_of
+from foveal.data.reading import Report, made_of, some_of
 from foveal.grounding import Example, GroundedText, Note, Picture, Turn
 
-__all__ = ["Form", "answered", "checked", "pictures_of", "text_of"]
+__all__ = ["Form", "answered", "pictures_of", "text_of"]
 
 _Path = str | PathLike[str]
 _Record = Mapping[str, Any]
@@ -67,26 +67,14 @@ def answered(
         return Example(str(record[form.id]), shown, tuple(turns), notes(record, shown), licence, facts)
 
     taken = (pair for found in made_of(((name, (name, record)) for name, record in records), _taken_by(parts), report) for pair in found)
-    return checked(made_of(taken, example, report), source, f"records with {form.question} and {form.answers}")
-
-
-def checked(examples: Iterator[Example], source: _Path, wanted: str) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then `source` is another kind of file."""
-    if (first := next(examples, None)) is None:
-        raise ValueError(f"nothing of {source} can be used; it wants {wanted}")
-    yield first
-    yield from examples
+    return some_of(made_of(taken, example, report), f"nothing of {source} can be used; it wants records with {form.question} and {form.answers}")
 
 
 def pictures_of(record: _Record, form: Form, images: _Path | None) -> _Pictures:
     """The record's picture in the folder `images`; without a folder or a name there is none. ValueError where its file is missing."""
     if images is None or not (name := form.picture.format_map(record)):
         return ()
-    path = file_within(images, name)
-    if not form.size:
-        return (picture_from(path),)
-    width, height = (record[side] for side in form.size)
-    return (Picture(width, height, path=str(path)),)
+    return pictures_in(images, name, size_of(record, *form.size) if form.size else None)
 
 
 def text_of(value: Any) -> str:

@@ -1,6 +1,6 @@
 """COCO's form: instances, captions and panoptic segments, and the data sets that keep to it (LVIS, Objects365, a team's own export)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from foveal.data.images import load_image
-from foveal.data.notes import box_of_xywh, mask_in, note, words_of_name
-from foveal.data.reading import LOG, Grouped, Report, array_of, file_within, made_of
+from foveal.data.notes import box_of_xywh, mask_in, note, pictures_in, size_of, words_of_name
+from foveal.data.reading import LOG, Grouped, Report, array_of, entries_of, file_within, made_of, some_of
 from foveal.geometry import Region, encode_mask
 from foveal.grounding import Example, Note, Picture
 
@@ -34,11 +34,11 @@ def coco_instances(
     found = Grouped((entry["image_id"], entry) for _, entry in _entries(annotations, "annotations", ("image_id",), report))
 
     def example(record: _Record) -> Example:
-        size = _size(record)
+        size = size_of(record)
         notes = _each(record, found.of(record["id"]), partial(_object, names=names, size=size, masks=masks), report)
         return Example(str(record["id"]), _pictures(record, images), notes=notes, licence=licence)
 
-    return _checked(made_of(array_of(annotations, "images"), example, report), annotations)
+    return _of_images(annotations, example, report)
 
 
 def coco_captions(annotations: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
@@ -50,7 +50,7 @@ def coco_captions(annotations: _Path, *, images: _Path | None = None, licence: s
         notes = _each(record, found.of(record["id"]), lambda entry: note(entry["caption"], source="caption"), report)
         return Example(str(record["id"]), _pictures(record, images), notes=notes, licence=licence)
 
-    return _checked(made_of(array_of(annotations, "images"), example, report), annotations)
+    return _of_images(annotations, example, report)
 
 
 def lvis(
@@ -67,7 +67,7 @@ def lvis(
     found = Grouped((entry["image_id"], entry) for _, entry in _entries(annotations, "annotations", ("image_id",), report))
 
     def example(record: _Record) -> Example:
-        notes = _each(record, found.of(record["id"]), partial(_object, names=names, size=_size(record), masks=masks), report)
+        notes = _each(record, found.of(record["id"]), partial(_object, names=names, size=size_of(record), masks=masks), report)
         facts = {
             "absent": [names[number] for number in record.get("neg_category_ids", ())],
             "not_exhaustive": [names[number] for number in record.get("not_exhaustive_category_ids", ())],
@@ -75,7 +75,7 @@ def lvis(
         }
         return Example(str(record["id"]), _pictures(record, images), notes=notes, licence=licence, facts=facts)
 
-    return _checked(made_of(array_of(annotations, "images"), example, report), annotations)
+    return _of_images(annotations, example, report)
 
 
 def coco_panoptic(
@@ -89,14 +89,19 @@ def coco_panoptic(
     entries = {entry["id"]: entry for _, entry in _entries(annotations, "categories", ("id", "name"), report)}
     found = Grouped((entry["image_id"], entry) for _, entry in _entries(annotations, "annotations", ("image_id", "file_name"), report))
 
-    def example(record: _Record) -> Example | None:
-        size, notes = _size(record), list[Note]()
+    def example(record: _Record) -> Example:
+        size, notes = size_of(record), list[Note]()
         for entry in found.of(record["id"]):
             numbers = _segment_numbers(file_within(segments, entry["file_name"]), size)
             notes += _each(record, entry["segments_info"], partial(_segment, entries=entries, numbers=numbers), report)
         return Example(str(record["id"]), _pictures(record, images), notes=tuple(notes), licence=licence)
 
-    return _checked(made_of(array_of(annotations, "images"), example, report), annotations)
+    return _of_images(annotations, example, report)
+
+
+def _of_images(annotations: _Path, example: Callable[[_Record], Example], report: Report) -> Iterator[Example]:
+    refusal = f"no image of {annotations} can be used; it wants COCO's form, an object with images, annotations and categories"
+    return some_of(made_of(array_of(annotations, "images"), example, report), refusal)
 
 
 def _names(annotations: _Path) -> dict[int, str]:
@@ -114,11 +119,7 @@ def _entries(annotations: _Path, name: str, wanted: Sequence[str], report: Repor
 
 def _each(record: _Record, entries: Sequence[Any], make: Any, report: Report) -> tuple[Note, ...]:
     """The notes of an image; one that cannot be made is passed over by itself."""
-    named = (
-        (f"annotation {entry.get('id', place) if isinstance(entry, dict) else place} of image {record['id']}", entry)
-        for place, entry in enumerate(entries)
-    )
-    return tuple(made_of(named, make, report))
+    return tuple(made_of(entries_of(entries, "annotation", f"image {record['id']}"), make, report))
 
 
 def _object(entry: _Record, names: Mapping[int, str], size: tuple[int, int], masks: bool) -> Note:
@@ -144,25 +145,9 @@ def _segment_numbers(path: Path, size: tuple[int, int]) -> Int[np.ndarray, "heig
     return pixels @ np.array([1, 256, 65_536])
 
 
-def _size(record: _Record) -> tuple[int, int]:
-    width, height = record["width"], record["height"]
-    if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
-        raise ValueError(f"a size of {width!r} x {height!r} pixels")
-    return width, height
-
-
 def _pictures(record: _Record, images: _Path | None) -> tuple[Picture, ...]:
     """The record's picture; LVIS names it by its address on COCO's site only."""
     if images is None:
         return ()
     name = record.get("file_name") or str(record["coco_url"]).split("://")[-1].partition("/")[2]
-    return (Picture(*_size(record), path=str(file_within(images, name))),)
-
-
-def _checked(examples: Iterator[Example], annotations: _Path) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then it is another kind of file."""
-    count = 0
-    for count, example in enumerate(examples, 1):  # noqa: B007
-        yield example
-    if not count:
-        raise ValueError(f"no image of {annotations} can be used; it wants COCO's form, an object with images, annotations and categories")
+    return pictures_in(images, name, size_of(record))

@@ -6,9 +6,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any, Literal
 
-from foveal.data.images import picture_from
-from foveal.data.notes import box_in
-from foveal.data.reading import LOG, Report, array_of, file_within, made_of, object_of, text_lines
+from foveal.data.notes import box_in, pictures_in
+from foveal.data.reading import LOG, Report, array_of, made_of, object_of, some_of, text_lines
 from foveal.geometry import Box, Frame, Point
 from foveal.grounding import Example, GroundedText, Picture, Span, Turn
 from foveal.grounding.formats.tags import TagFormat
@@ -19,6 +18,7 @@ __all__ = ["llava_conversations", "qwen_conversations", "swift_objects"]
 _Path = str | PathLike[str]
 _Record = Mapping[str, Any]
 
+_NONE = "no conversation of {} can be used; it wants {}"
 _ROLES: Mapping[str, Literal["user", "assistant"]] = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 _IMAGE = "<image>"
 _PICTURE = re.compile(r"(?:Picture \d{1,6}: ?)?<img>([^<]{1,4096})</img>")
@@ -42,7 +42,7 @@ def llava_conversations(path: _Path, *, images: _Path | None = None, licence: st
         turns = _alternating((role, GroundedText(value)) for role, value in entries)
         return Example(_called(record, place), _pictures(names, images), turns, licence=licence)
 
-    return _checked(made_of(_numbered(array_of(path)), example, report), path, "a list of items with conversations [{from, value}, …]")
+    return some_of(made_of(_numbered(array_of(path)), example, report), _NONE.format(path, "a list of items with conversations [{from, value}, …]"))
 
 
 def qwen_conversations(path: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
@@ -64,7 +64,7 @@ def qwen_conversations(path: _Path, *, images: _Path | None = None, licence: str
             raise ValueError(f"it has places and {len(names)} pictures, and nothing says in which picture they are")
         return Example(_called(record, place), _pictures(names, images), _alternating(spoken), licence=licence)
 
-    return _checked(made_of(_numbered(array_of(path)), example, report), path, "a list of items with conversations [{from, value}, …]")
+    return some_of(made_of(_numbered(array_of(path)), example, report), _NONE.format(path, "a list of items with conversations [{from, value}, …]"))
 
 
 def swift_objects(path: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
@@ -87,7 +87,7 @@ def swift_objects(path: _Path, *, images: _Path | None = None, licence: str = ""
         turns = _alternating((role, text) for (role, _), text in zip(entries, said, strict=True))
         return Example(str(record.get("id", place)), pictures, turns, licence=licence, facts={"system": system[0]} if system else {})
 
-    return _checked(made_of(_numbered(text_lines(path)), example, report), path, "JSON lines with messages [{role, content}, …]")
+    return some_of(made_of(_numbered(text_lines(path)), example, report), _NONE.format(path, "JSON lines with messages [{role, content}, …]"))
 
 
 def _numbered(records: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, tuple[int, Any]]]:
@@ -140,7 +140,7 @@ def _image_names(record: _Record, *fields: str) -> list[str]:
 
 def _pictures(names: Sequence[str], images: _Path | None) -> tuple[Picture, ...]:
     """The pictures; of a whole path or an address, what counts is how it ends."""
-    return () if images is None else tuple(picture_from(file_within(images, name.lstrip("/"))) for name in names)
+    return tuple(picture for name in names for picture in pictures_in(images, name.lstrip("/")))
 
 
 def _without_marks(entries: Sequence[tuple[str, str]], pictures: int) -> list[tuple[str, str]]:
@@ -196,12 +196,3 @@ def _place(numbers: Any, owner: int, kind: str, pictures: Sequence[Picture]) -> 
         x, y = (min(max(value / side, 0.0), 1.0) for value, side in zip(numbers, size, strict=True))
         return Point(x, y, owner)
     return replace(box_in(numbers, size), image=owner)
-
-
-def _checked(examples: Iterator[Example], path: _Path, wanted: str) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then it is another kind of file."""
-    count = 0
-    for count, example in enumerate(examples, 1):  # noqa: B007
-        yield example
-    if not count:
-        raise ValueError(f"no conversation of {path} can be used; it wants {wanted}")

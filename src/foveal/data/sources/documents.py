@@ -13,8 +13,8 @@ from typing import Any
 
 from foveal.data.images import picture_from
 from foveal.data.notes import box_in, note
-from foveal.data.reading import LOG, Grouped, Report, array_of, file_within, made_of, object_of, pairs_of, text_lines
-from foveal.data.sources.answers import Form, answered, checked, pictures_of, text_of
+from foveal.data.reading import LOG, Grouped, Report, array_of, entries_of, file_within, made_of, object_of, pairs_of, some_of, text_lines
+from foveal.data.sources.answers import Form, answered, pictures_of, text_of
 from foveal.grounding import Example, GroundedText, Note, Picture
 
 __all__ = ["ai2d", "chart_qa", "doc_vqa", "due", "infographics_vqa", "ocr_vqa", "st_vqa", "text_caps", "text_vqa", "visual_mrc"]
@@ -200,7 +200,7 @@ def text_caps(annotations: _Path, *, images: _Path | None = None, licence: str =
         return Example(key, pictures_of(records[0], _TEXT_CAPS, images), notes=notes, licence=licence, facts=facts)
 
     named = ((f"image {key} of {annotations}", key) for key in found.keys())  # noqa: SIM118
-    return checked(made_of(named, example, report), annotations, "data with image_id and caption_str")
+    return some_of(made_of(named, example, report), f"nothing of {annotations} can be used; it wants data with image_id and caption_str")
 
 
 def _notes(found: Iterable[_Known], owner: str, pictures: _Pictures, report: Report) -> tuple[Note, ...]:
@@ -215,7 +215,7 @@ def _notes(found: Iterable[_Known], owner: str, pictures: _Pictures, report: Rep
             return Note(GroundedText(words), source, made_by=made_by)
         return note(words, box_in(_corners(entry[shape]), (pictures[0].width, pictures[0].height)), source=source, **made_by)
 
-    return tuple(made_of(((f"note {place} of {owner}", one) for place, one in enumerate(found)), known, report))
+    return tuple(made_of(entries_of(found, "note", owner), known, report))
 
 
 def _corners(shape: Any) -> list[float]:

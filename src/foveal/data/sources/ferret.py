@@ -1,6 +1,5 @@
 """Ferret's own training files: JSON lists of conversations in which `<bbox_location0>` stands for a box of the image."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.data.reading import Report, array_of, made_of, some_of
 from foveal.geometry import Box, Mask, Point, Region, decode_mask, mask_from_coco
 from foveal.grounding import Example, GroundedText, Picture, Turn, region_to_json, tie_words
 from foveal.grounding.wordings.ferret import BOXES_REQUEST
@@ -31,21 +31,29 @@ def ferret_items(
     request_boxes: bool = False,
     licence: str = "",
     pointing: Pointing | None = None,
+    report: Report | None = None,
 ) -> Iterator[Example]:
     """Examples of a JSON file, or of the items of one. Images lie in `folder`.
 
     Questions refer by points or by boxes as `pointing` says, at random from `seed` by default: an item is always the same example.
     Answers give boxes. The object's mask, or for a point its box, is kept as the fact "inside" (see `region_limits`). Grounding
-    data of the any-resolution code ask for boxes in words (`request_boxes`). ValueError for an item that names a box it lacks.
+    data of the any-resolution code ask for boxes in words (`request_boxes`). ValueError for an item that names a box it lacks; with `report`
+    it is told of this and of whatever else cannot be used, and the rest is read. ValueError for another kind of file.
 
     >>> item = {"id": 3, "image": "a.jpg", "image_w": 100, "image_h": 50, "box_x1y1x2y2": [[], [[10, 5, 40, 20]]]}
     >>> talk = [{"from": "human", "value": "<image>\\nWhere is it?"}, {"from": "gpt", "value": "The cat <bbox_location0>."}]
     >>> next(ferret_items([item | {"conversations": talk}])).turns[1].said
     GroundedText(text='The cat.', spans=(Span(start=0, end=7, regions=(Box(x0=0.1, y0=0.1, x1=0.4, y1=0.4, image=0),), scores=()),))
     """
-    items: Iterable[Mapping[str, Any]] = json.loads(Path(source).read_text(encoding="utf-8")) if isinstance(source, str | PathLike) else source
-    for place, item in enumerate(items):
-        yield _example(item, folder, request_boxes, licence, pointing or random_pointing(np.random.default_rng((seed, place))))
+    items = array_of(source) if isinstance(source, str | PathLike) else ((f"item {place}", item) for place, item in enumerate(source))
+    named = ((name, (place, item)) for place, (name, item) in enumerate(items))
+
+    def example(pair: tuple[int, Any]) -> Example:
+        place, item = pair
+        return _example(item, folder, request_boxes, licence, pointing or random_pointing(np.random.default_rng((seed, place))))
+
+    examples = (example(pair) for _, pair in named) if report is None else made_of(named, example, report)
+    return some_of(examples, f"nothing of {source} can be used; it wants a list of items") if isinstance(source, str | PathLike) else examples
 
 
 def random_pointing(rng: np.random.Generator) -> Pointing:

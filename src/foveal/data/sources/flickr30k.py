@@ -6,10 +6,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from foveal.data.notes import box_in
-from foveal.data.reading import LOG, Report, file_within, made_of, read_xml, text_lines
+from foveal.data.notes import box_in, pictures_in, size_of
+from foveal.data.reading import LOG, Report, file_within, made_of, read_xml, some_of, text_lines
 from foveal.geometry import Box
-from foveal.grounding import Example, GroundedText, Note, Picture, Span
+from foveal.grounding import Example, GroundedText, Note, Span
 
 __all__ = ["flickr30k_entities"]
 
@@ -37,16 +37,12 @@ def flickr30k_entities(
         said = list(made_of(text_lines(file_within(folder, f"Sentences/{number}.txt")), lambda line: _caption(line, boxes), report))
         if not said:
             raise ValueError("it has no caption")
-        pictures = () if images is None else (Picture(*size, path=str(file_within(images, f"{number}.jpg"))),)
         notes = tuple(Note(words, "caption") for words, _ in said)
-        return Example(number, pictures, notes=notes, licence=licence, facts={"phrases": [phrases for _, phrases in said]})
+        facts = {"phrases": [phrases for _, phrases in said]}
+        return Example(number, pictures_in(images, f"{number}.jpg", size), notes=notes, licence=licence, facts=facts)
 
-    empty = True
-    for made in made_of(_numbers(folder, split_file), example, report):
-        empty = False
-        yield made
-    if empty:
-        raise ValueError(f"no picture of {folder} can be used; it wants Sentences/<image id>.txt and Annotations/<image id>.xml")
+    refusal = f"no picture of {folder} can be used; it wants Sentences/<image id>.txt and Annotations/<image id>.xml"
+    return some_of(made_of(_numbers(folder, split_file), example, report), refusal)
 
 
 def _numbers(folder: _Path, split_file: _Path | None) -> Iterator[tuple[str, str]]:
@@ -59,9 +55,7 @@ def _numbers(folder: _Path, split_file: _Path | None) -> Iterator[tuple[str, str
 def _annotated(path: Path, report: Report) -> tuple[tuple[int, int], _Boxes]:
     """The picture's size, and the boxes of each entity; an object may be of several, an entity of several objects."""
     root = read_xml(path)
-    size = _whole(root.find("size"), "width"), _whole(root.find("size"), "height")
-    if min(size) < 1:
-        raise ValueError(f"its size is {size[0]} x {size[1]} pixels")
+    size = size_of({side: _whole(root.find("size"), side) for side in ("width", "height")})
 
     def marked(one: Any) -> tuple[list[str], Box] | None:
         if (corners := one.find("bndbox")) is None:  # the whole scene, or nothing that can be marked

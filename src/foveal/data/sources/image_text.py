@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from foveal.data.images import picture_from
-from foveal.data.notes import box_in
-from foveal.data.reading import LOG, Report, file_within, made_of, object_of
+from foveal.data.notes import box_in, pictures_in
+from foveal.data.reading import LOG, Report, entries_of, made_of, needed, object_of, some_of
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, Note, Picture, Span
 
@@ -57,7 +57,8 @@ def webdataset(
         notes = _notes(record | {"caption": caption}, sample.name, report)
         return Example(sample.id, (picture_from(pictures[0]),), notes=notes, licence=licence, facts=_facts(record))
 
-    return _checked(made_of(((sample.name, sample) for sample in samples), example, report), files, "a picture with a caption for each name")
+    named = ((sample.name, sample) for sample in samples)
+    return some_of(made_of(named, example, report), _refusal(files, "a picture with a caption for each name"))
 
 
 def kosmos_grit(files: _Path | Iterable[_Path], *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
@@ -75,7 +76,7 @@ def kosmos_grit(files: _Path | Iterable[_Path], *, images: _Path | None = None, 
         return Example(str(name), _pictures(record, images), notes=notes, licence=licence, facts=_facts(record))
 
     rows = (row for path in paths for row in _rows(path))
-    return _checked(made_of(rows, example, report), paths, f"parquet with the columns {', '.join(_COLUMNS)}")
+    return some_of(made_of(rows, example, report), _refusal(paths, f"parquet with the columns {', '.join(_COLUMNS)}"))
 
 
 @dataclass(slots=True)
@@ -137,11 +138,9 @@ def _samples(path: str, max_member: int, report: Report) -> Iterator[_Sample]:
 
 def _rows(path: str) -> Iterator[tuple[str, _Record]]:
     """The rows of a parquet file, a few at a time."""
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
+    pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
     try:
-        with ParquetFile(path) as file:
+        with parquet.ParquetFile(path) as file:
             if missing := sorted(_WANTED - set(file.schema_arrow.names)):
                 raise ValueError(f"{path} is no file of GRIT: it has no column {missing[0]!r}")
             columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
@@ -160,7 +159,7 @@ def _notes(record: _Record, name: str, report: Report) -> tuple[Note, ...]:
         raise ValueError("it has no caption")
     found = []
     for kind in ("noun_chunks", "ref_exps"):
-        entries = ((f"{kind} {place} of {name}", entry) for place, entry in enumerate(record.get(kind) or ()))
+        entries = entries_of(record.get(kind) or (), kind, name)
         found.append(_spans(made_of(entries, lambda entry: _chunk(entry, caption), report)))
     chunks, expressions = found
     said = [(caption[span.start : span.end], span) for span in expressions]
@@ -195,7 +194,7 @@ def _pictures(record: _Record, images: _Path | None) -> tuple[Picture, ...]:
     key = str(record["key"])
     for name in (f"{folder}{key}.{kind}" for folder in ("", f"{key[:5]}/") for kind in _PICTURES):
         if Path(images, name).is_file():
-            return (picture_from(file_within(images, name)),)
+            return pictures_in(images, name)
     raise ValueError(f"there is no picture {Path(images, key)}.jpg")
 
 
@@ -207,10 +206,5 @@ def _files(source: _Path | Iterable[_Path]) -> list[str]:
     return [file for _, files in found for file in files]
 
 
-def _checked(examples: Iterator[Example], files: Sequence[str], wanted: str) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then it is another kind of file."""
-    count = 0
-    for count, example in enumerate(examples, 1):  # noqa: B007
-        yield example
-    if not count:
-        raise ValueError(f"no sample of {', '.join(files[:3])} can be used; it wants {wanted}")
+def _refusal(files: Sequence[str], wanted: str) -> str:
+    return f"no sample of {', '.join(files[:3])} can be used; it wants {wanted}"

@@ -1,10 +1,8 @@
 """Localized Narratives: captions spoken over a picture while a mouse shows what is meant, from the official JSON lines files."""
 
 import glob
-import json
-import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from jaxtyping import Float
 
 from foveal.data.images import picture_from
 from foveal.data.narration import Alignment, Narration, Utterance, by_words
+from foveal.data.reading import LOG, Report, object_of
 from foveal.grounding import Example, Note, Picture
 
 __all__ = ["LICENCE", "localized_narratives", "narration_of", "record_of"]
@@ -21,7 +20,6 @@ __all__ = ["LICENCE", "localized_narratives", "narration_of", "record_of"]
 LICENCE = "CC-BY-4.0"
 """Of the narratives; the photographs have their own."""
 
-_LOG = logging.getLogger(__name__)
 _GAP = 0.2  # seconds between two points of a trace at which `record_of` begins a new segment
 _IMAGE_OF_LINE = re.compile(rb'"(dataset_id|image_id)"\s*:\s*("(?:[^"\\]|\\.)*"|\d+)')
 
@@ -36,7 +34,7 @@ def localized_narratives(
     align: Alignment = by_words,
     together: bool = False,
     keep_traces: bool = False,
-    report: Callable[[str], object] = _LOG.warning,
+    report: Report = LOG.warning,
 ) -> Iterator[Example]:
     """Examples of the official files (paths, or patterns like `coco_train_*.jsonl`), read line by line.
 
@@ -101,13 +99,9 @@ def _trace(points: list[tuple[float, float, float]]) -> Float[np.ndarray, "point
     return rows[rows[:, 2].argsort(kind="stable")]
 
 
-def _read(
-    name: str, line: bytes, folder: _Path | None, report: Callable[[str], object]
-) -> tuple[Mapping[str, Any], Narration, tuple[Picture, ...]] | None:
+def _read(name: str, line: bytes, folder: _Path | None, report: Report) -> tuple[Mapping[str, Any], Narration, tuple[Picture, ...]] | None:
     try:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            raise ValueError(f"it holds a {type(record).__name__}; it wants an object")
+        record = object_of(line)
         narration = narration_of(record)
         return record, narration, () if folder is None else (picture_from(_image_file(record, Path(folder))),)
     except (ValueError, RecursionError) as error:

@@ -5,10 +5,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from foveal.data.notes import box_of_xywh, mask_in, note
-from foveal.data.reading import LOG, Grouped, Report, array_of, file_within, made_of, read_pickle
+from foveal.data.notes import box_of_xywh, mask_in, note, pictures_in, size_of
+from foveal.data.reading import LOG, Grouped, Report, array_of, made_of, read_pickle, some_of
 from foveal.geometry import Region
-from foveal.grounding import Example, GroundedText, Note, Picture, Span, tied
+from foveal.grounding import Example, GroundedText, Note, Span, tied
 
 __all__ = ["mdetr_referring", "refcoco", "uninext_referring"]
 
@@ -47,7 +47,7 @@ def refcoco(
         number = found[0]["image_id"]
         if not (records := pictures.of(number)):
             raise ValueError(f"{instances} has no image {number}")
-        size, known = _size(records[0]), {entry["id"]: entry for entry in objects.of(number)}
+        size, known = size_of(records[0]), {entry["id"]: entry for entry in objects.of(number)}
 
         def expression(pair: tuple[_Record, _Record]) -> Note:
             ref, sentence = pair
@@ -58,7 +58,7 @@ def refcoco(
         pairs = ((f"sentence {place} of reference {ref['ref_id']}", (ref, one)) for ref in found for place, one in enumerate(ref["sentences"]))
         notes = tuple(made_of(pairs, expression, report))
         facts = {"split": found[0]["split"]}
-        return Example(key, _pictures(records[0]["file_name"], size, images), notes=notes, licence=licence, facts=facts) if notes else None
+        return Example(key, pictures_in(images, records[0]["file_name"], size), notes=notes, licence=licence, facts=facts) if notes else None
 
     wanted = "a list of references" + (f" with some of split {split!r}" if split else "")
     return _made(said, example, refs, wanted, report)
@@ -85,7 +85,7 @@ def mdetr_referring(
 
     def example(key: str) -> Example | None:
         found = said.of(key)
-        size = _size(found[0])
+        size = size_of(found[0])
 
         def expression(one: _Record) -> Note:
             if not (entries := places.of(one["id"])):
@@ -99,7 +99,7 @@ def mdetr_referring(
         notes = tuple(made_of(((f"expression {one.get('id')} of image {key}", one) for one in found), expression, report))
         number = found[0].get("original_img_id", found[0].get("original_id"))
         facts = {} if number is None else {"image_id": number}
-        return Example(key, _pictures(key, size, images), notes=notes, licence=licence, facts=facts) if notes else None
+        return Example(key, pictures_in(images, key, size), notes=notes, licence=licence, facts=facts) if notes else None
 
     wanted = "MDETR's form, an object with images (each with a caption) and annotations"
     return _made(said, example, annotations, wanted, report)
@@ -129,14 +129,14 @@ def uninext_referring(
 
     def example(key: str) -> Example | None:
         found = said.of(key)
-        size, source = _size(found[0]), found[0].get("data_source") or ""
+        size, source = size_of(found[0]), found[0].get("data_source") or ""
 
         def expression(pair: tuple[_Record, str]) -> Note:
             return note(_words(pair[1]), _region(pair[0], pair[0].get("mask"), size, masks), source="expression")
 
         pairs = ((f"an expression of image {key}", (one, words)) for one in found for words in one["expressions"])
         notes = tuple(made_of(pairs, expression, report))
-        pictures = () if images is None else _pictures(_seqtr_name(found[0]["image_id"], source, images), size, images)
+        pictures = () if images is None else pictures_in(images, _seqtr_name(found[0]["image_id"], source, images), size)
         facts = {"split": split} | ({"data_source": source} if source else {})
         return Example(key, pictures, notes=notes, licence=licence, facts=facts) if notes else None
 
@@ -186,13 +186,6 @@ def _words(value: Any) -> str:
     return value.strip()
 
 
-def _size(record: _Record) -> _Size:
-    width, height = record["width"], record["height"]
-    if not all(isinstance(side, int) and side > 0 for side in (width, height)):
-        raise ValueError(f"its size is {width!r} x {height!r} pixels")
-    return width, height
-
-
 def _seqtr_name(number: int | str, source: str, images: _Path) -> str:
     plain = f"{source}/{number}.jpg" if source else f"{number}.jpg"
     if "coco" not in (source or "coco") or Path(images, plain).is_file():
@@ -200,15 +193,7 @@ def _seqtr_name(number: int | str, source: str, images: _Path) -> str:
     return f"{source or '.'}/COCO_train2014_{int(number):012d}.jpg"
 
 
-def _pictures(name: str, size: _Size, images: _Path | None) -> tuple[Picture, ...]:
-    return () if images is None else (Picture(*size, path=str(file_within(images, name))),)
-
-
 def _made(said: Grouped, make: Callable[[str], Example | None], path: _Path, wanted: str, report: Report) -> Iterator[Example]:
-    """An example for each key; ValueError where there is none at all: then it is another kind of file."""
-    keys, empty = said.keys(), True
-    for example in made_of(((f"image {key} of {path}", key) for key in keys), make, report):
-        empty = False
-        yield example
-    if empty:
-        raise ValueError(f"no expression of {path} can be used; it wants {wanted}")
+    """An example for each key."""
+    named = ((f"image {key} of {path}", key) for key in said.keys())  # noqa: SIM118
+    return some_of(made_of(named, make, report), f"no expression of {path} can be used; it wants {wanted}")

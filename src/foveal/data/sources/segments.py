@@ -1,16 +1,15 @@
 """Pictures with all that is marked in them: SA-1B's masks without words, and folders whose `annotations.jsonl` names, reads and tells."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from foveal.data.notes import box_in, mask_in, note
-from foveal.data.reading import LOG, Report, file_within, made_of, object_of, text_lines
+from foveal.data.notes import box_in, mask_in, note, pictures_in, size_of
+from foveal.data.reading import LOG, Report, entries_of, made_of, object_of, some_of, text_lines
 from foveal.geometry import Region
-from foveal.grounding import Example, GroundedText, Note, Picture, Span, tied
+from foveal.grounding import Example, GroundedText, Note, Span, tied
 
 __all__ = ["marked_pictures", "sa1b"]
 
@@ -39,14 +38,14 @@ def sa1b(folder: _Path, *, images: _Path | None = None, licence: str = "", repor
     def example(path: Path) -> Example:
         record = object_of(path.read_text(encoding="utf-8"))
         about = record["image"]
-        size, name = _size(about), str(about["image_id"])
-        entries = ((f"segment {entry.get('id', place)} of image {name}", entry) for place, entry in enumerate(_objects(record, "annotations")))
+        size, name = size_of(about), str(about["image_id"])
+        entries = entries_of(_objects(record, "annotations"), "segment", f"image {name}")
         found = list(made_of(entries, lambda entry: _segment(entry, size), report))
-        picture = Picture(*size, path=str(file_within(path.parent if images is None else images, about["file_name"])))
+        pictures = pictures_in(path.parent if images is None else images, about["file_name"], size)
         facts = {"stability_scores": [score for _, score in found]}
-        return Example(name, (picture,), notes=tuple(one for one, _ in found), licence=licence, facts=facts)
+        return Example(name, pictures, notes=tuple(one for one, _ in found), licence=licence, facts=facts)
 
-    return _checked(made_of(files, example, report), folder, "files sa_*.json beside their pictures")
+    return some_of(made_of(files, example, report), f"no picture of {folder} can be used; it wants files sa_*.json beside their pictures")
 
 
 def marked_pictures(
@@ -64,15 +63,16 @@ def marked_pictures(
 
     def example(line: str) -> Example:
         record = dict(object_of(line))
-        size, name = _size(record), record["image"]
-        picture = Picture(*size, path=str(file_within(path.parent if images is None else images, name)))
+        size, name = size_of(record), record["image"]
+        pictures = pictures_in(path.parent if images is None else images, name, size)
         told = {field: source for field, source in _TOLD.items() if field != "sentence" or "truth" not in record}
         notes = [made for field in _MARKED for made in _marked(record, field, lambda entry: _region(entry, size, masks), report)]
         notes += [Note(GroundedText(words), source) for field, source in told.items() for words in _sentences(record, field)]
         facts = {field: value for field, value in record.items() if field not in (*_APART, *_MARKED, *told)}
-        return Example(name, (picture,), notes=tuple(notes), licence=record.get("licence", licence), facts=facts)
+        return Example(name, pictures, notes=tuple(notes), licence=record.get("licence", licence), facts=facts)
 
-    return _checked(made_of(text_lines(path), example, report), path, "JSON lines with image, width, height and regions")
+    refusal = f"no picture of {path} can be used; it wants JSON lines with image, width, height and regions"
+    return some_of(made_of(text_lines(path), example, report), refusal)
 
 
 def _segment(entry: _Record, size: tuple[int, int]) -> tuple[Note, float]:
@@ -95,7 +95,7 @@ def _marked(record: _Record, field: str, region_of: Callable[[_Record], Region |
             made = replace(made, said=tied(made.said.text))  # what has no box is known to be nowhere
         return [made, *(note(text, *places, source="text") for text in shown)]
 
-    named = ((f"{field} {place} of {record['image']}", entry) for place, entry in enumerate(_objects(record, field)))
+    named = entries_of(_objects(record, field), field, str(record["image"]))
     return (one for made in made_of(named, notes, report) for one in made)
 
 
@@ -115,19 +115,3 @@ def _objects(record: _Record, field: str) -> list[_Record]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"its {field} are no list of objects")
     return entries
-
-
-def _size(record: _Record) -> tuple[int, int]:
-    width, height = record["width"], record["height"]
-    if type(width) is not int or type(height) is not int or min(width, height) < 1:
-        raise ValueError(f"a size of {json.dumps([width, height])} pixels")
-    return width, height
-
-
-def _checked(examples: Iterator[Example], source: _Path, wanted: str) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then it is another kind of thing."""
-    count = 0
-    for count, example in enumerate(examples, 1):  # noqa: B007
-        yield example
-    if not count:
-        raise ValueError(f"no picture of {source} can be used; it wants {wanted}")

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from foveal.data.images import picture_from
-from foveal.data.notes import box_in, mask_in, note, words_of_name
-from foveal.data.reading import LOG, Report, array_of, file_within, made_of, text_lines
+from foveal.data.notes import box_in, mask_in, note, pictures_in, size_of, words_of_name
+from foveal.data.reading import LOG, Report, array_of, entries_of, made_of, some_of, text_lines
 from foveal.geometry import Point, Region
 from foveal.grounding import Example, Note, Picture
 
@@ -21,6 +21,7 @@ _Record = Mapping[str, Any]
 _Outline = Sequence[tuple[float, float]]
 
 _PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_SIDES = ("original_width", "original_height")
 _UPLOADED = re.compile(r"^[0-9a-f]{4,}-(?=.)")
 
 
@@ -52,7 +53,8 @@ def yolo(
         notes = tuple(made_of(lines, lambda line: _labelled(line, known, size, masks), report))
         return Example(name.as_posix(), (picture,), notes=notes, licence=licence)
 
-    yield from _checked(made_of(((f"{path},", name) for name, path in pictures.items()), example, report), images, "pictures")
+    named = ((f"{path},", name) for name, path in pictures.items())
+    yield from some_of(made_of(named, example, report), f"nothing of {images} can be used; it wants pictures")
     for stem in sorted({path.relative_to(labels).with_suffix("") for path in Path(labels).rglob("*.txt")} - {p.with_suffix("") for p in pictures}):
         report(f"{Path(labels, stem)}.txt is passed over: there is no picture {Path(images, stem)}")
 
@@ -72,12 +74,11 @@ def label_studio(
         task, name = str(record["id"]), _picture_name(record["data"])
         done = [entry for entry in _objects(record["annotations"]) if not entry.get("was_cancelled")]
         chosen = next((entry for entry in done if entry.get("ground_truth")), done[0] if done else {})
-        results = ((f"result {entry.get('id', place)} of task {task}", entry) for place, entry in enumerate(_objects(chosen.get("result", []))))
+        results = entries_of(_objects(chosen.get("result", [])), "result", f"task {task}")
         notes = tuple(one for made in made_of(results, lambda entry: _result(entry, masks), report) for one in made)
-        pictures = () if images is None else (_picture(name, images),)
-        return Example(task, pictures, notes=notes, licence=licence, facts={"image": name})
+        return Example(task, () if images is None else _pictures(name, images), notes=notes, licence=licence, facts={"image": name})
 
-    return _checked(made_of(array_of(path), example, report), path, "a list of tasks with data and annotations")
+    return some_of(made_of(array_of(path), example, report), f"nothing of {path} can be used; it wants a list of tasks with data and annotations")
 
 
 def _labelled(line: str, names: Mapping[int, str], size: tuple[int, int], masks: bool) -> Note:
@@ -129,10 +130,10 @@ def _result(entry: Any, masks: bool) -> list[Note]:
     if kind == "keypointlabels":
         region: Region = Point(_share(value["x"]), _share(value["y"]))
     elif kind == "polygonlabels":
-        region = _outlined([(x / 100, y / 100) for x, y in value["points"]], _size(entry) if masks else (1, 1), masks)
+        region = _outlined([(x / 100, y / 100) for x, y in value["points"]], size_of(entry, *_SIDES) if masks else (1, 1), masks)
     elif kind == "rectanglelabels":
         turned = bool(value.get("rotation"))
-        size = _size(entry) if turned else (1, 1)
+        size = size_of(entry, *_SIDES) if turned else (1, 1)
         region = _outlined(_corners(value, size), size, masks and turned)
     else:
         raise ValueError(f"results of type {kind!r} are not read")
@@ -147,13 +148,6 @@ def _corners(value: _Record, size: tuple[int, int]) -> _Outline:
     right = (width * math.cos(turn), width * math.sin(turn) * aspect)
     down = (-height * math.sin(turn) / aspect, height * math.cos(turn))
     return [(x + i * right[0] + j * down[0], y + i * right[1] + j * down[1]) for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))]
-
-
-def _size(entry: _Record) -> tuple[int, int]:
-    width, height = entry["original_width"], entry["original_height"]
-    if not (isinstance(width, int) and isinstance(height, int) and min(width, height) > 0):
-        raise ValueError(f"a size of {width!r} x {height!r} pixels")
-    return width, height
 
 
 def _share(percent: float) -> float:
@@ -179,21 +173,12 @@ def _picture_name(data: Any) -> str:
     return name
 
 
-def _picture(name: str, images: _Path) -> Picture:
+def _pictures(name: str, images: _Path) -> tuple[Picture, ...]:
     parts = urlsplit(name)
     given = unquote(parts.query.removeprefix("d=") if parts.query.startswith("d=") else parts.path).lstrip("/")
     try:
-        return picture_from(file_within(images, given))
+        return pictures_in(images, given)
     except ValueError:
         if "/upload/" not in f"/{given}" or not _UPLOADED.match(Path(given).name):
             raise
-    return picture_from(file_within(images, _UPLOADED.sub("", Path(given).name)))
-
-
-def _checked(examples: Iterator[Example], source: _Path, wanted: str) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then it is another kind of thing."""
-    count = 0
-    for count, example in enumerate(examples, 1):  # noqa: B007
-        yield example
-    if not count:
-        raise ValueError(f"nothing of {source} can be used; it wants {wanted}")
+    return pictures_in(images, _UPLOADED.sub("", Path(given).name))

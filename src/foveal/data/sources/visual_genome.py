@@ -5,8 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from foveal.data.notes import box_of_xywh, note
-from foveal.data.reading import LOG, Grouped, Report, array_of, file_within, made_of
+from foveal.data.notes import box_of_xywh, note, pictures_in, size_of
+from foveal.data.reading import LOG, Grouped, Report, array_of, made_of, some_of
 from foveal.geometry import Box
 from foveal.grounding import Example, GroundedText, Note, Picture, tied
 
@@ -58,17 +58,18 @@ def dense_captions(annotations: _Path, *, images: _Path | None = None, licence: 
     found = Grouped(made_of(array_of(annotations, "annotations"), lambda entry: (entry["image_id"], (entry["id"], entry)), report))
 
     def example(record: _Record) -> Example:
-        number, size = record["id"], _size(record)
+        number, size = record["id"], size_of(record)
         named = ((f"annotation {place} of image {number}", entry) for place, entry in found.of(number))
         notes = tuple(made_of(named, lambda entry: _note(entry["caption"], box_of_xywh(entry["bbox"], size), "region", id=entry["id"]), report))
         return Example(str(number), _pictures(record.get("file_name", f"{number}.jpg"), size, images), notes=notes, licence=licence)
 
-    return _checked(made_of(array_of(annotations, "images"), example, report), annotations, "COCO's form, an object with images and annotations")
+    refusal = f"no image of {annotations} can be used; it wants COCO's form, an object with images and annotations"
+    return some_of(made_of(array_of(annotations, "images"), example, report), refusal)
 
 
 def _examples(annotations: _Path, name: str, make: _Make, image_data: _Path, images: _Path | None, licence: str, report: Report) -> Iterator[Example]:
     """An example for each image of a file that lists what is called `name` of it, each of which becomes the notes that `make` gives."""
-    known = Grouped(made_of(array_of(image_data), lambda record: (_either(record, "image_id", "id"), _size(record)), report))
+    known = Grouped(made_of(array_of(image_data), lambda record: (_either(record, "image_id", "id"), size_of(record)), report))
 
     def example(record: _Record) -> Example:
         number = _either(record, "image_id", "id")
@@ -79,7 +80,8 @@ def _examples(annotations: _Path, name: str, make: _Make, image_data: _Path, ima
         notes = tuple(one for made in made_of(named, lambda entry: make(entry, size), report) for one in made)
         return Example(str(number), _pictures(f"{number}.jpg", size, images), notes=notes, licence=licence)
 
-    return _checked(made_of(array_of(annotations), example, report), annotations, f"an array of objects with image_id and {name}")
+    refusal = f"no image of {annotations} can be used; it wants an array of objects with image_id and {name}"
+    return some_of(made_of(array_of(annotations), example, report), refusal)
 
 
 def _named(entry: _Record, size: _Size) -> list[Note]:
@@ -128,25 +130,6 @@ def _either(record: _Record, name: str, other: str) -> Any:
     return record[other] if name not in record and other in record else record[name]
 
 
-def _size(record: _Record) -> _Size:
-    size = record["width"], record["height"]
-    if not all(isinstance(side, int) and side > 0 for side in size):
-        raise ValueError(f"a picture of {size[0]!r} x {size[1]!r} pixels")
-    return size
-
-
 def _pictures(name: str, size: _Size, images: _Path | None) -> tuple[Picture, ...]:
-    if images is None:
-        return ()
-    within = next((f"{folder}/{name}" for folder in _FOLDERS if Path(images, folder, name).is_file()), name)
-    return (Picture(*size, path=str(file_within(images, within))),)
-
-
-def _checked(examples: Iterator[Example], path: _Path, wanted: str) -> Iterator[Example]:
-    """The examples; ValueError where there is none at all: then it is another kind of file."""
-    empty = True
-    for example in examples:
-        empty = False
-        yield example
-    if empty:
-        raise ValueError(f"no image of {path} can be used; it wants {wanted}")
+    places = (f"{folder}/{name}" for folder in _FOLDERS if images is not None and Path(images, folder, name).is_file())
+    return pictures_in(images, next(places, name), size)

@@ -58,5 +58,5 @@ def ask_name(region: Region) -> GroundedText:
     return GroundedText.join("What is in ", region, "?")
 
 
-VERBS = Verbs(family="Monkey", name=ask_name, caption=GroundedText(CAPTION), detailed_caption=GroundedText(DETAILED_CAPTION))
+VERBS = Verbs(family="Monkey", name=ask_name, forms=("box",), caption=GroundedText(CAPTION), detailed_caption=GroundedText(DETAILED_CAPTION))
 """What Monkey is asked by each verb; it answers in words, without places."""

@@ -93,6 +93,7 @@ def ask_object(region: Region) -> GroundedText:
 VERBS = Verbs(
     family="PixelLLM",
     name=ask_object,
+    forms=("box", "point"),
     caption=GroundedText(CAPTION),
     detailed_caption=GroundedText(NARRATIVE),
     grounded_caption=GroundedText(NARRATIVE),

@@ -17,6 +17,8 @@ class Verbs:
     """As it is called in a sentence."""
     name: Callable[[Region], GroundedText]
     """What a region shows."""
+    forms: tuple[str, ...] = ("box", "point", "mask")
+    """How a region may be given."""
     caption: GroundedText
     detailed_caption: GroundedText | None = None
     grounded_caption: GroundedText | None = None
@@ -42,11 +44,8 @@ class Verbs:
         >>> Verbs(family="Monkey", name=lambda region: GroundedText("?"), caption=GroundedText("?")).refuse("detection")
         'Monkey was not trained to be asked for detection; it can be asked for name, caption.'
         """
-        known = [
-            field.name
-            for field in fields(self)
-            if field.name not in ("family", "every_word", "say_detection", "say_absent") and getattr(self, field.name) is not None
-        ]
+        asked = [field.name for field in fields(self) if field.name not in ("family", "forms", "every_word") and not field.name.startswith("say_")]
+        known = [name for name in asked if getattr(self, name) is not None]
         return f"{self.family} was not trained to be asked for {verb.replace('_', ' ')}; it can be asked for {', '.join(known).replace('_', ' ')}."
 
     def captioned(self, *, detailed: bool = False, grounded: bool = False) -> GroundedText:
