@@ -297,3 +297,8 @@ def test_what_is_not_installed_is_named_with_what_brings_it(
     monkeypatch.setattr(sys.modules["foveal.cli.data"], "open_source", missing)
     assert main(["data", "stats", str(tmp_path), "--as", "coco"]) == 2
     assert f"pip install 'foveal[{extra}]'" in capsys.readouterr().err
+
+
+def test_the_command_line_begins_without_torch() -> None:
+    code = "import sys, foveal.cli; sys.exit(sorted({'torch', 'transformers', 'matplotlib', 'pyarrow'} & set(sys.modules)) or 0)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""

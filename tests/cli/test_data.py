@@ -83,6 +83,7 @@ def test_every_source_takes_a_path_first_and_a_report(name: str) -> None:
     [
         ("a.json", json.dumps(COCO), "coco"),
         ("a.json", json.dumps({"annotations": [CAT] * 4000} | COCO), "coco"),
+        ("a.json", json.dumps({"categories": COCO["categories"] * 9000} | COCO), "coco"),
         ("a.json", json.dumps(COCO | {"annotations": [{"id": 1, "image_id": 1, "caption": "a cat"}]}), "coco-captions"),
         ("a.json", json.dumps(COCO | {"annotations": [CAT | {"caption": "a cat"}]}), "vg-dense"),
         ("a.json", '[{"id": "1", "image": "a.png", "conversations": []}]', "llava"),
@@ -141,6 +142,7 @@ def test_shards_hold_the_pictures(run: Run) -> None:
     stored = StoredShards("shards")
     assert [one.id for one in (stored[0], stored[1])] == ["1", "2"]
     assert load_picture(stored[0].images[0]).getpixel((0, 0)) == (255, 0, 0)
+    assert run("stats", "shards", "--json")[1].startswith('{"examples": 2, "pictures": 2')
 
 
 def test_what_was_there_stays_where_the_source_is_wrong(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,17 @@ def test_lvis_says_what_is_absent_and_what_is_not_marked_throughout(tmp_path: Pa
         "not_exhaustive": ["traffic light"],
         "synonyms": {"traffic light": ["traffic light", "stoplight"]},
     }
+
+
+def test_every_object_of_lvis_own_sample_is_read() -> None:
+    """100 pictures of LVIS v0.5, as lvis-api keeps them, in FOVEAL_DATA (or in the folder shared beside the repository)."""
+    place = Path(os.environ.get("FOVEAL_DATA") or Path(__file__).parents[3] / "shared" / "data") / "fixtures/lvis/lvis_val_100.json.gz"
+    if not place.is_file():
+        pytest.skip(f"there is no {place.name}; set FOVEAL_DATA to a folder that holds it in fixtures/lvis")
+    said: list[str] = []
+    examples = list(lvis(place, report=said.append))
+    assert (len(examples), sum(len(example.notes) for example in examples), said) == (100, 977, [])
+    assert all(isinstance(one.said.regions[0], Box) for example in examples for one in example.notes)
 
 
 def test_panoptic_segments_are_masks_of_things_and_of_stuff(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ RUNS = {"size": [48, 64], "counts": [48 * 32, 48 * 16, 48 * 16]}  # columns 32 t
 SEGMENT = {"id": 247141780, "segmentation": RUNS, "bbox": [32.0, 0.0, 16.0, 48.0], "area": 768, "predicted_iou": 0.9, "stability_score": 0.97}
 SEGMENT |= {"point_coords": [[40.0, 20.0]], "crop_box": [0.0, 0.0, 64.0, 48.0]}
 RECORD: dict[str, Any] = {"image": "images/a.jpg", "width": 64, "height": 48, "regions": [], "source": "somewhere", "licence": "CC0"}
-LOOKED_AT = 40  # records of each of the shared sets
+LOOKED_AT = 20  # records of each of the shared sets
 CAT = {"box": [16, 12, 32, 24], "label": "cat"}
 
 

@@ -131,7 +131,7 @@ def test_the_command_teaches_and_shows_before_and_after(tmp_path: Path, pictures
     wanted = ["finetune", "--data", str(tmp_path / "mine.jsonl"), "--out", str(tmp_path / "out"), "--steps", "2", "--batch", "2", "--questions", "2"]
     assert main(wanted) == 0
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
-    assert figures["before"].keys() == figures["after"].keys() == {"named", "located", "found"}
+    assert figures["before"].keys() == figures["after"].keys() == {"named", "commonest", "located", "found"}
     taught, held = (list(Stored(tmp_path / "out" / f"{name}.jsonl")) for name in ("taught", "held_out"))
     assert len(taught) + len(held) == 6 and held and not {one.id for one in taught} & {one.id for one in held}
     assert Image.open(tmp_path / "out" / "sheet.png").width > 300

@@ -16,6 +16,7 @@ from rich.table import Table
 from foveal.cli.settings import DEFAULT_MODEL, Device, Model, open_session, verbs_of
 from foveal.cli.sources import guess_source, open_source
 from foveal.data.images import load_picture
+from foveal.data.stored import Stored
 from foveal.draw import draw, sheet
 from foveal.evaluate import Figure, region_figures, region_questions
 from foveal.grounding import Example, GroundedText, write_examples
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune"]
 
-Answers = list[tuple[Example, GroundedText]]
+_Answers = list[tuple[Example, GroundedText]]
 
 _MEANING = {
     "named": "what a box holds, named rightly",
+    "commonest": "… as the commonest name would be",
     "located": "a name's box, IoU 0.5",
     "found": "everything found, F1 at IoU 0.5",
 }
@@ -70,7 +72,7 @@ def finetune(
     write_examples(out / "held_out.jsonl", kept)
     session = open_session(model, device)
     before = _ask(session, kept[:asked], out / "before.jsonl", "asking before")
-    place = teach(session.model.float(), session.processor, taught, names, out, how)
+    place = teach(session.model.float(), session.processor, Stored(out / "taught.jsonl"), names, out, how)
     after = _ask(open_session(str(place), device), kept[:asked], out / "after.jsonl", "asking after")
     _report(region_figures(before, names), region_figures(after, names), len(kept[:asked]), out)
     _draw(before, after, out / "sheet.png")
@@ -116,15 +118,15 @@ def _split(examples: Sequence[Example], held_out: float, seed: int) -> tuple[lis
     ordered = sorted(examples, key=place)
     limit = f"{round(held_out * 16**8):08x}"
     kept = [example for example in ordered if place(example)[:8] < limit] or ordered[:1]
-    taught = [example for example in ordered if place(example) > max(map(place, kept))] or ordered[len(kept) :]
+    taught = ordered[len(kept) :]
     if not taught:
         raise ValueError(f"all {len(kept)} pictures were held out; a smaller --held-out is wanted.")
     return taught, kept
 
 
-def _ask(session: "Session", examples: Sequence[Example], keep: Path, doing: str) -> Answers:
+def _ask(session: "Session", examples: Sequence[Example], keep: Path, doing: str) -> _Answers:
     """Asks about each picture, and keeps questions and answers."""
-    answered: Answers = []
+    answered: _Answers = []
     for example in track(examples, description=doing, console=Console(stderr=True), transient=True):
         asked = region_questions(example, session.processor.verbs)
         answers = session.answer(asked, max_new_tokens=384)
@@ -147,7 +149,7 @@ def _report(before: dict[str, Figure], after: dict[str, Figure], pictures: int, 
     )
 
 
-def _draw(before: Answers, after: Answers, save: Path) -> None:
+def _draw(before: _Answers, after: _Answers, save: Path) -> None:
     """Some pictures, each as it is marked, and as the model answered before and after: everything found, or else what it located or named."""
     kinds = {example.facts["task"] for example, _ in after}
     task = next(kind for kind in ("found", "located", "named") if kind in kinds)

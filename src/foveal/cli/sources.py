@@ -22,6 +22,7 @@ _Source = Callable[..., Iterator[Example]]
 _WITHIN = "foveal.data.sources."
 SOURCES: Mapping[str, str] = {
     "examples": "examples:recorded",
+    "shards": "examples:shards",
     "marked": "segments:marked_pictures",
     "coco": "coco:coco_instances",
     "coco-captions": "coco:coco_captions",
@@ -78,6 +79,7 @@ _WHOLES = (
     ("vg-dense", {"annotations.item.caption", "annotations.item.bbox"}),
     ("coco-captions", {"annotations.item.caption"}),
     ("coco", {"images"}),
+    ("coco", {"categories"}),
     ("coco", {"annotations.item.category_id"}),
     ("ferret", {"item.conversations", "item.box_x1y1x2y2"}),
     ("llava", {"item.conversations"}),
@@ -124,7 +126,7 @@ def open_source(name: str, paths: Sequence[str], settings: Mapping[str, str], re
 
 
 def guess_source(path: str) -> str:
-    """The name of the data set that a path most likely is: a folder with annotations.jsonl, or a file known by the names of its fields.
+    """The name of the data set that a path most likely is: a folder with annotations.jsonl or of shards, or a file known by the names of its fields.
 
     ValueError where there is nothing, or it cannot be told.
     """
@@ -133,6 +135,8 @@ def guess_source(path: str) -> str:
         raise ValueError(f"there is no file or folder {path}")
     if place.is_dir() and (place / "annotations.jsonl").is_file():
         return "marked"
+    if place.is_dir() and any(place.glob("*.parquet")):
+        return "shards"
     kinds, fields = (_LINES, _fields_of_lines(place)) if place.suffix == ".jsonl" else (_WHOLES, _fields_of_whole(place))
     for name, wanted in kinds:
         if wanted <= fields:

@@ -7,7 +7,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
-from torch.utils.data import Dataset
 
 from foveal.data.reading import LOG, Report
 from foveal.grounding import Example
@@ -36,7 +35,7 @@ class Part:
     task: Task | None = None
 
 
-class Mixture(Dataset):
+class Mixture:
     """`visits` examples, drawn from its parts by weight; a part is gone through in a new order each time, to its end.
 
     What a visit shows follows from its number and `seed` alone, so that workers, ranks and resumed runs agree without keeping anything: the

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from torch.utils.data import Dataset
 
 from foveal.data.images import load_picture
 from foveal.data.reading import LOG, Report
@@ -24,7 +23,7 @@ _ROWS = 16
 """In a group of a shard, which is read at once: few, because a shuffled order wants one of them."""
 
 
-class Stored(Dataset):
+class Stored:
     """The examples of a JSON lines file by their number (docs/record.md); eight bytes of memory each.
 
     A line that is no example raises ValueError when it is asked for, with the file's name and the line's number. The file must not change meanwhile.
@@ -101,7 +100,7 @@ def _write_shard(path: Path, shard: list[tuple[str, str, list[bytes]]]) -> int:
     return len(shard)
 
 
-class StoredShards(Dataset):
+class StoredShards:
     """The examples of a folder of Parquet shards by their number, pictures and all (`write_parquet`). ValueError where there is no shard."""
 
     def __init__(self, folder: str | PathLike[str]) -> None:

@@ -1,5 +1,6 @@
 """How well a model knows one's own marked pictures: regions named, names located, everything found; answers kept, figures with intervals."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,13 +52,15 @@ def region_questions(example: Example, verbs: Verbs, *, most: int = 8, seed: int
 
 
 def region_figures(answered: Sequence[tuple[Example, GroundedText]], names: Sequence[str]) -> dict[str, Figure]:
-    """From questions and what was answered: "named" (only the right one of `names` is said), "located" (IoU 0.5 of the first box), and "found"
-    (F1 over all objects: same name, IoU 0.5). What was not asked is not there."""
+    """From questions and what was answered: "named" (only the right one of `names` is said), "commonest" (what always saying the commonest true
+    name would reach), "located" (IoU 0.5 of the first box), "found" (F1 over all objects: same name, IoU 0.5). What was not asked is not there."""
     of: Mapping[str, list[tuple[GroundedText, GroundedText]]] = {
         task: [(said, example.notes[0].said) for example, said in answered if example.facts["task"] == task] for task in ("named", "located", "found")
     }
+    truths = Counter(true.text for _, true in of["named"])
     figures = {
         "named": share(names_object(said.text, [true.text], names) for said, true in of["named"]),
+        "commonest": share(true.text == truths.most_common(1)[0][0] for _, true in of["named"]),
         "located": share(boxes_agree([first_box(said) for said, _ in of["located"]], [bounding_box(true.regions[0]) for _, true in of["located"]])),
     }
     if tallies := [tally_detections(_pairs(said), _pairs(true)) for said, true in of["found"]]:

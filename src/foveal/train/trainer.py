@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
@@ -20,11 +20,20 @@ from foveal.train.recipe import Recipe
 from foveal.train.schedule import parameter_groups
 from foveal.train.stopping import StopWhenAsked
 
-__all__ = ["RecipeTrainer", "freeze", "train"]
+__all__ = ["RecipeTrainer", "Rows", "freeze", "train"]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What is learnt from, by number: a `Mixture`, a list, any map-style data set of torch's."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 def train(
-    recipe: Recipe, model: nn.Module, examples: Dataset, collate: Callable[[list], Mapping[str, object]], folder: Path, *, resume: bool = True
+    recipe: Recipe, model: nn.Module, examples: Rows, collate: Callable[[list], Mapping[str, object]], folder: Path, *, resume: bool = True
 ) -> TrainOutput:
     """Trains `model` in place on `examples`, keeping checkpoints, `losses.json` and a plot of the loss in `folder`.
 
