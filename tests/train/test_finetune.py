@@ -134,7 +134,8 @@ def test_the_command_teaches_and_shows_before_and_after(tmp_path: Path, pictures
     assert figures["before"].keys() == figures["after"].keys() == {"named", "commonest", "located", "found"}
     taught, held = (list(Stored(tmp_path / "out" / f"{name}.jsonl")) for name in ("taught", "held_out"))
     assert len(taught) + len(held) == 6 and held and not {one.id for one in taught} & {one.id for one in held}
-    assert Image.open(tmp_path / "out" / "sheet.png").width > 300
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert sheet.width > 300
     capsys.readouterr()
     assert main(["locate", str(tmp_path / "0.png"), "red", "--model", str(tmp_path / "out" / "model"), "--max-tokens", "24"]) == 0
     assert main([*wanted[:-1], "3"]) == 2

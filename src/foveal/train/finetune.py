@@ -18,7 +18,7 @@ from foveal.train.checkpoint import aside
 from foveal.train.recipe import Recipe
 from foveal.train.trainer import train
 
-__all__ = ["Finetuning", "adapters_on", "finetune", "region_tasks"]
+__all__ = ["Finetuning", "adapters_on", "finetune", "rates_of", "region_tasks"]
 
 
 @dataclass(frozen=True, kw_only=True)
