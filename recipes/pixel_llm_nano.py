@@ -40,14 +40,14 @@ from pixel_llm_towers import STYLES, Pictures, Towers, collate_pictures
 
 __all__ = ["CONNECT", "DETECT", "KEPT", "PLACE", "QUESTIONS", "TOWERS", "Run", "main"]
 
-PICTURES = 24_000
+PICTURES = 60_000
 """As many that none is seen often: of 9,000 seen four times each, the towers knew by heart what they could not tell of others."""
-KEPT = 6_000
+KEPT = 12_000
 """Pictures whose maps are kept for the later phases."""
 TOWERS = Recipe(
     name="towers",
     learn={"pair.towers.0.*": 3e-4, "pair.towers.1.*": 1.5e-3, "words": 3e-3, "edges": 3e-3},
-    steps=4500,
+    steps=7100,
     batch=12,
     weight_decay=0.02,
     betas=(0.9, 0.98),
@@ -75,14 +75,14 @@ PLACE = Recipe(
         "mask_adapter": 1e-3,
         "mask_decoder": 1e-3,
     },
-    steps=3100,
+    steps=4000,
     batch=8,
     betas=(0.9, 0.98),
     weight_decay=0.01,
     bf16=BF16,
 )
 """Everything but the towers on all tasks; words stay where their tokens are."""
-DETECT = Recipe(name="detect", learn={"detector": 1e-3}, steps=800, batch=12, betas=(0.9, 0.98), bf16=BF16)
+DETECT = Recipe(name="detect", learn={"detector": 1e-3}, steps=1050, batch=12, betas=(0.9, 0.98), bf16=BF16)
 """The detector alone."""
 QUESTIONS = 7
 """About a picture, at most."""

@@ -48,7 +48,7 @@ __all__ = [
 
 GRID = 8
 """Side of the grid of queries: each begins by looking at its own place."""
-TASKS: Mapping[str, float] = {"narrate": 0.27, "caption": 0.06, "locate": 0.35, "describe": 0.25, "count": 0.03, "present": 0.04}
+TASKS: Mapping[str, float] = {"narrate": 0.18, "caption": 0.04, "locate": 0.36, "describe": 0.36, "count": 0.02, "present": 0.04}
 """Share of each kind of question."""
 
 
