@@ -241,7 +241,7 @@ def test_a_source_of_ones_own_needs_no_registration(run: Run) -> None:
 
 
 WRONG = [
-    (("stats", "coco.json", "--as", "imagenet"), "there is no data set 'imagenet'; known are examples, marked, coco"),
+    (("stats", "coco.json", "--as", "imagenet"), "there is no data set 'imagenet'; known are examples, shards, marked, coco"),
     (("stats", "coco.json", "--as", "none.py:mine"), "there is no file none.py"),
     (("stats", "coco.json", "--as", "own.py:yours"), "cannot be had: module 'own' has no attribute 'yours'"),
     (("stats", "coco.json", "--as", "no.such.module:mine"), "No module named"),
@@ -287,3 +287,10 @@ def test_wrong_input_is_one_sentence_and_exit_2(run: Run, arguments: tuple[str, 
     assert (code, out) == (2, "")
     assert words in err[-1] and err[-1].startswith("foveal: ") and (len(err) == 1 or "webdataset" in arguments), err
     assert Path("other/mine.txt").read_text() == "mine" and len(list(Path("other").iterdir())) == 1
+
+
+def test_what_is_read_is_not_written_over(run: Run) -> None:
+    assert run("convert", "coco.json", "--images", ".", "--out", "shards")[0] == 0
+    code, _, said = run("convert", "shards", "--out", "shards")
+    assert code == 2 and "is what is read" in said[0]
+    assert run("stats", "shards", "--json")[1].startswith('{"examples": 2')

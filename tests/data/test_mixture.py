@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate.data_loader import BatchSamplerShard, skip_first_batches
+from PIL import Image
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from foveal.data.mixture import Mixture, Part
@@ -126,3 +127,15 @@ def test_stored_examples_are_read_by_number(tmp_path: Path) -> None:
         stored[5]
     with pytest.raises(ValueError, match="there is no file"):
         Stored(tmp_path / "other.jsonl")
+
+
+def test_a_picture_that_cannot_be_read_gives_its_place_to_the_next(tmp_path: Path) -> None:
+    sized = []
+    for number in range(4):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        sized.append(Example(str(number), (Picture(8, 6, str(tmp_path / f"{number}.png")),)))
+    (tmp_path / "2.png").write_bytes(b"torn")
+    said: list[str] = []
+    mixture = Mixture([Part(sized)], visits=8, look=True, report=said.append)
+    assert set(seen(mixture)) == {"0", "1", "3"} and len(said) == 2
+    assert all(mixture[visit].images[0].pixels is not None for visit in range(8))

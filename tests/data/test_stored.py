@@ -1,5 +1,6 @@
 """Laws of shards: what is written is read by its number, pictures and all; a folder of something else is left alone."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -59,3 +60,23 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "letters.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="no Parquet shard"):
         StoredShards(tmp_path)
+
+
+def test_shards_of_any_number_keep_no_file_open(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "shards", (Example(str(number)) for number in range(3000)), rows=1000)
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 0
+    stored = StoredShards(tmp_path / "shards")
+    assert (len(stored), len(stored.groups), stored[2999].id) == (3000, 189, "2999")
+    assert not before or len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
+def test_a_conversion_that_fails_leaves_the_shards_that_were(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "shards", [Example("old")])
+
+    def failing() -> Iterator[Example]:
+        yield Example("new")
+        raise ValueError("torn")
+
+    with pytest.raises(ValueError, match="torn"):
+        write_parquet(tmp_path / "shards", failing(), rows=1)
+    assert StoredShards(tmp_path / "shards")[0].id == "old" and [path.name for path in tmp_path.iterdir()] == ["shards"]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import RECIPE, Body, Numbers, collate, trained, weights
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -215,3 +216,34 @@ def test_a_process_killed_from_outside_at_random_ends_as_one_that_was_not(tmp_pa
         assert last_whole_checkpoint(folder) is not None
     recipe = replace(RECIPE, steps=400, save_every=5)
     assert same(trained(folder, recipe), trained(tmp_path / "whole", replace(recipe, save_every=400)))
+
+
+def test_weights_that_are_no_number_are_not_kept(tmp_path: Path) -> None:
+    class Falling(Body):
+        def forward(self, numbers: Tensor) -> dict[str, Tensor]:
+            made = super().forward(numbers)
+            return made | {"loss": made["loss"] + (self.eye.bias - self.eye.bias).abs().sqrt().sum()}  # 0, and its gradient is infinite
+
+    with pytest.raises(FloatingPointError, match=r"eye\.\w+ is no number after step 1\. What was learnt up to the start is kept"):
+        train(replace(RECIPE, save_every=1), Falling(), Numbers(), collate, tmp_path)
+    assert last_whole_checkpoint(tmp_path) is None
+
+
+def test_a_run_that_begins_anew_leaves_nothing_of_the_old(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    body = Body()
+    train(replace(RECIPE, seed=5, save_every=2, keep=1), body, Numbers(), collate, tmp_path, resume=False)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
+    kept = load_file(tmp_path / "checkpoint-6" / "model.safetensors")
+    assert same({name: kept[name] for name in weights(body)}, weights(body)) and not same(weights(body), first)
+
+
+def test_a_disk_that_fills_while_torch_writes_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+
+    def full(what: Any, where: Any, *rest: Any, **more: Any) -> None:
+        save(what, "/dev/full" if "optimizer" in str(where) else where, *rest, **more)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"checkpoint-3 could not be written .*goes on from the start"):
+        trained(tmp_path)

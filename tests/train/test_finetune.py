@@ -119,6 +119,8 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
     assert (prepared, place) == (["align", "dense"], tmp_path / "runs" / "dense" / "model")
     run_stage(dense, tmp_path / "runs", tmp_path / "nowhere")
     assert prepared == ["align", "dense"]
+    with pytest.raises(ValueError, match="holds a run with another steps"):
+        run_stage(replace(dense, start=align.set(steps=1)), tmp_path / "runs", tmp_path)
     with pytest.raises(ValueError, match="stage 'align' wants a model"):
         run_stage(replace(align, start=None), tmp_path / "other", tmp_path)
     with pytest.raises(ValueError, match="a recipe has no 'stepps'"):

@@ -62,6 +62,8 @@ def convert(
     lines, passed = out.suffix == ".jsonl", _Passed()
     if out.is_dir() if lines else out.is_file():
         raise ValueError(f"--out {out} is a {'folder' if lines else 'file'}; a new .jsonl file, or a folder for shards, is wanted.")
+    if out.resolve() in [Path(path).resolve() for path in paths]:
+        raise ValueError(f"--out {out} is what is read; another place is wanted.")
     examples = _counted(_begun(_examples(paths, kind, setting, images, limit, passed), paths), "converted")
     count = _write_lines(out, examples) if lines else write_parquet(out, examples, report=passed)
     print(f"{count} examples are in {out}; {passed.count} records were passed over.")

@@ -63,8 +63,8 @@ def finetune(
 
     verbs_of(model)
     how = Finetuning(steps=steps, batch=batch, rank=rank, rate=rate, questions=questions, seed=seed)
-    _settle(out, model, data, how, held_out)
     taught, kept = _split(_read(data, kind, images), held_out, seed)
+    _settle(out, model, data, how, held_out)
     names = sorted({note.said.text for example in (*taught, *kept) for note in example.notes if note.source == "object"})
     say = Console(stderr=True)
     say.print(f"{len(taught)} pictures to learn from, {len(kept)} held out; {len(names)} names: {', '.join(names[:12])}{' …' * (len(names) > 12)}")

@@ -59,7 +59,7 @@ def _changed(stage: "Stage", settings: list[str], report_to: str) -> "Stage":
         try:
             changes[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            changes[name] = value
+            changes[name] = {"true": True, "false": False, "none": None}.get(value.lower(), value)
     options = {**stage.recipe.options, **changes.pop("options", {}), "report_to": report_to}
     try:
         return stage.set(**changes, options=options)

@@ -1,15 +1,16 @@
 """What a run learns from, in which order: sources mixed by weight, each example the same at the same visit whatever process asks for it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 
+from foveal.data.images import load_picture
 from foveal.data.reading import LOG, Report
-from foveal.grounding import Example
+from foveal.grounding import Example, Picture
 
 __all__ = ["Examples", "Mixture", "Part", "Task"]
 
@@ -43,8 +44,9 @@ class Mixture:
     those that a checkpoint has seen. With `together` that many visits in a row come from one part (PixelLLM draws each batch from one source).
 
     With `key` and `group`, visits are put into batches of `group` with alike keys (length, grid) among each `span` batches, in a new order:
-    no more than `span` batches are looked at ahead, and what is seen stays the same. An example that cannot be read, or of which a task makes
-    None, gives its place to the next of its part; `report` is told of the former. ValueError where none of a part's examples can be used.
+    no more than `span` batches are looked at ahead, and what is seen stays the same. An example that cannot be read (with `look`: nor its
+    pictures, which are then read here), or of which a task makes None, gives its place to the next of its part; `report` is told of the
+    former. ValueError where none of a part's examples can be used.
 
     >>> cats, dogs = ([Example(f"{name} {n}") for n in range(3)] for name in ("cat", "dog"))
     >>> mixed = Mixture([Part(cats, 3.0), Part(dogs)], visits=8)
@@ -65,6 +67,7 @@ class Mixture:
         key: Callable[[Example], object] | None = None,
         group: int = 1,
         span: int = 32,
+        look: bool = False,
         report: Report = LOG.warning,
     ) -> None:
         if not parts or any(part.weight <= 0 or not len(part.examples) for part in parts):
@@ -72,7 +75,7 @@ class Mixture:
         if key and together > 1:
             raise ValueError("visits are either drawn together from one part or grouped by a key, not both")
         self.parts, self.visits, self.seed, self.together = tuple(parts), visits, seed, together
-        self.key, self.group, self.span, self.report = key, group, span, report
+        self.key, self.group, self.span, self.look, self.report = key, group, span, look, report
 
     def __len__(self) -> int:
         return self.visits
@@ -80,10 +83,10 @@ class Mixture:
     def __getitem__(self, visit: int) -> Example:
         if not 0 <= visit < self.visits:
             raise IndexError(f"visit {visit} of {self.visits}")
-        return self.planned(self._placed(visit) if self.key else visit)
+        return self.planned(self._placed(visit) if self.key else visit, look=self.look)
 
-    def planned(self, visit: int) -> Example:
-        """The example of a visit before visits are grouped."""
+    def planned(self, visit: int, *, look: bool = False) -> Example:
+        """The example of a visit before visits are grouped; with `look`, its pictures are read."""
         number = int(self.choices[visit // self.together])
         part, rng = self.parts[number], np.random.default_rng([self.seed, visit])
         for further in range(self._tries):
@@ -92,6 +95,9 @@ class Mixture:
             try:
                 example = part.examples[int(index)]
                 made = part.task(example, rng) if part.task else example
+                if made is not None and look:
+                    pictures = (Picture(picture.width, picture.height, pixels=load_picture(picture)) for picture in made.images)
+                    made = replace(made, images=tuple(pictures))
             except (ValueError, OSError) as error:
                 self.report(f"example {index} of part {number} is passed over: {error}")
                 continue

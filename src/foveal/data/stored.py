@@ -2,6 +2,7 @@
 
 import bisect
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -61,18 +62,28 @@ class Stored:
 def write_parquet(folder: str | PathLike[str], examples: Iterable[Example], *, rows: int = 2000, report: Report = LOG.warning) -> int:
     """Writes examples with the bytes of their pictures as Parquet shards of at most `rows`, and returns how many.
 
-    Columns: `id`, `record` (the JSON of docs/record.md without its pictures' bytes), `pictures` (the encoded images). A shard is written aside and
-    renamed when it is whole; those that lie in the folder already are replaced. An example whose picture cannot be read is passed over.
+    Columns: `id`, `record` (the JSON of docs/record.md without its pictures' bytes), `pictures` (the encoded images). All are written
+    aside, and take the place of those that lie in the folder already once they are whole. An example whose picture cannot be read is passed over.
     ValueError where the folder holds something else.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    if strangers := [path.name for path in place.iterdir() if path.suffix not in (".parquet", ".part")]:
+    if strangers := [path.name for path in place.iterdir() if path.suffix != ".parquet"]:
         raise ValueError(f"{place} holds {strangers[0]}; a folder of its own is wanted for shards.")
-    for old in place.iterdir():
-        old.unlink()
-    kept = _held(examples, report)
-    return sum(_write_shard(place / f"{number:05d}.parquet", shard) for number, shard in enumerate(iter(lambda: list(islice(kept, rows)), [])))
+    new, old = (place.with_name(f".{name}-{place.name}") for name in ("writing", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        kept = _held(examples, report)
+        count = sum(_write_shard(new / f"{number:05d}.parquet", shard) for number, shard in enumerate(iter(lambda: list(islice(kept, rows)), [])))
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    return count
 
 
 def _held(examples: Iterable[Example], report: Report) -> Iterator[tuple[str, str, list[bytes]]]:
@@ -94,9 +105,7 @@ def _write_shard(path: Path, shard: list[tuple[str, str, list[bytes]]]) -> int:
 
     kinds = pyarrow.schema([("id", pyarrow.string()), ("record", pyarrow.string()), ("pictures", pyarrow.list_(pyarrow.binary()))])
     table = pyarrow.table(dict(zip(kinds.names, zip(*shard, strict=True), strict=True)), kinds)
-    partial = path.with_suffix(".part")
-    parquet.write_table(table, partial, row_group_size=_ROWS, compression="zstd")
-    partial.rename(path)
+    parquet.write_table(table, path, row_group_size=_ROWS, compression="zstd")
     return len(shard)
 
 
@@ -113,10 +122,10 @@ class StoredShards:
         """Each group of rows: its file, its number there, and how many rows come before it."""
         from pyarrow import parquet
 
-        found = [(path, number, parquet.ParquetFile(path)) for path in self.paths for number in range(parquet.read_metadata(path).num_row_groups)]
-        sizes = [file.metadata.row_group(number).num_rows for _, number, file in found]
-        starts = accumulate([0, *sizes])
-        self._count = sum(sizes)
+        heads = [(path, parquet.read_metadata(path)) for path in self.paths]
+        found = [(path, number, head.row_group(number).num_rows) for path, head in heads for number in range(head.num_row_groups)]
+        starts = list(accumulate((rows for *_, rows in found), initial=0))
+        self._count = starts[-1]
         return [(path, number, start) for (path, number, _), start in zip(found, starts, strict=False)]
 
     def __len__(self) -> int:

@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["MANIFEST", "aside", "is_whole", "last_whole_checkpoint", "newest_first", "place_aside", "prune", "seal"]
+__all__ = [
+    "MANIFEST",
+    "aside",
+    "forget_after",
+    "is_whole",
+    "last_whole_checkpoint",
+    "newest_first",
+    "place_aside",
+    "prune",
+    "seal",
+]
 
 MANIFEST = "manifest.json"
 _ASIDE = ".writing-"
@@ -91,6 +101,17 @@ def prune(run: Path, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints of a run, and what was left unfinished. Hashes are not looked at again: only a whole
     checkpoint bears its name."""
     for path in (*newest_first(run)[keep:], *run.glob(f"{_ASIDE}*")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def forget_after(run: Path, start: Path | None) -> None:
+    """Removes the checkpoints of a run behind the one that it goes on from (all, where it begins anew), which are torn or of another course, and
+    what was left unfinished: a new checkpoint of the same step takes their place."""
+    for path in newest_first(run):
+        if path == start:
+            break
+        shutil.rmtree(path, ignore_errors=True)
+    for path in run.glob(f"{_ASIDE}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -52,7 +52,7 @@ def finetune(
     """
     single = processor.template == "monkey"
     task = converse(region_tasks(processor.verbs, names), 1 if single else how.questions)
-    mixture = Mixture([Part(examples, 1.0, task)], visits=how.steps * how.batch, seed=how.seed, report=report)
+    mixture = Mixture([Part(examples, 1.0, task)], visits=how.steps * how.batch, seed=how.seed, look=True, report=report)
     taught: Any = adapters_on(model, how.rank, how.seed) if how.rank else model
     recipe = Recipe(
         name="finetune",

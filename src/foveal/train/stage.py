@@ -1,5 +1,6 @@
 """A stage of training as a value: from which model it starts, what it learns from, which recipe it follows; and how one is run."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -53,9 +54,10 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
 
     Everything is kept in `folder`, in a folder for each stage: its checkpoints, and "model" once it is finished, which is whole or not there.
     A stage that is finished is not run again, one that was stopped goes on. `start` takes the place of the first stage's own start.
-    ValueError where a stage is to begin with nothing.
+    ValueError where a stage is to begin with nothing, and where its folder holds a run of other settings.
     """
     place = folder / stage.recipe.name
+    _settle(stage, folder, start)
     if is_whole(place / "model"):
         return place / "model"
     before = run_stage(stage.start, folder, data_root, start, report) if isinstance(stage.start, Stage) else start or stage.start
@@ -65,10 +67,32 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     stage.prepare(model)
     recipe = stage.recipe
     parts = stage.data(data_root)
-    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=recipe.batch if stage.together else 1, report=report)
+    together = recipe.batch if stage.together else 1
+    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report)
     train(recipe, model, mixture, Encoding(processor, report), place)
     _finish(model, processor, place / "model")
     return place / "model"
+
+
+def _settle(stage: Stage, folder: Path, start: str | None) -> None:
+    """Keeps what the run of a stage is in its folder, and of those before it; ValueError where another run lies there. What changes no weight
+    may differ."""
+    if isinstance(stage.start, Stage):
+        _settle(stage.start, folder, start)
+    recipe, place = stage.recipe, folder / stage.recipe.name
+    begin = None if isinstance(stage.start, Stage) else start or stage.start
+    given = {name: value for name, value in vars(recipe).items() if name not in ("workers", "keep", "save_every", "options")}
+    settings = json.loads(json.dumps(given | {"start": begin}, default=str))
+    file = place / "settings.json"
+    if file.is_file():
+        found = json.loads(file.read_text())
+        if odd := [name for name in settings if found.get(name) != settings[name] and (name, begin) != ("start", None)]:
+            raise ValueError(f"{place} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
+    elif int(os.environ.get("RANK", "0")) == 0:
+        place.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(settings, indent=1))
+        new.replace(file)
 
 
 def _finish(model: GroundedModel, processor: Processor, place: Path) -> None:

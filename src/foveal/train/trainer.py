@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
-from foveal.train.checkpoint import is_whole, last_whole_checkpoint, place_aside, prune, seal
+from foveal.train.checkpoint import forget_after, last_whole_checkpoint, place_aside, prune, seal
 from foveal.train.recipe import Recipe
 from foveal.train.schedule import parameter_groups
 from foveal.train.stopping import StopWhenAsked
@@ -62,10 +62,13 @@ def train(
         dataloader_pin_memory=torch.accelerator.is_available(),
         **{"save_total_limit": None, "logging_steps": 20, "remove_unused_columns": False, "report_to": "none", **recipe.options},
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # several are used by as many processes; Trainer would take one process's batch times their number
     trainer = RecipeTrainer(recipe=recipe, model=model, args=arguments, train_dataset=examples, data_collator=collate)
-    if trainer.is_world_process_zero():
-        prune(folder, recipe.keep)  # what a killed run left unfinished
     start = last_whole_checkpoint(folder) if resume else None
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        forget_after(folder, start)
     if start and (done := TrainerState.load_from_json(str(start / "trainer_state.json"))).global_step >= recipe.steps:
         trainer._load_from_checkpoint(str(start))  # Trainer would take one step more
         return TrainOutput(done.global_step, math.nan, {})
@@ -111,6 +114,9 @@ class RecipeTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """As Trainer's, but written aside by all processes, and then sealed and renamed by the first (`foveal.train.checkpoint`)."""
         run = Path(self.args.output_dir)
+        learnt = ((name, value) for name, value in self.model.named_parameters() if value.requires_grad)
+        if odd := next((name for name, value in learnt if not torch.isfinite(value).all()), None):
+            raise FloatingPointError(f"{odd} is no number after step {self.state.global_step}. What was learnt up to {_last(run)} is kept.")
         kept = run / f"checkpoint-{self.state.global_step}"
         self.saving_in, first = place_aside(kept), self.is_world_process_zero()
         if first:
@@ -119,10 +125,12 @@ class RecipeTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
-            if first and not is_whole(kept):
+            if first:
                 seal(self.saving_in / kept.name, kept)
                 prune(run, self.recipe.keep)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):  # what torch says of a file it cannot write
+                raise
             raise OSError(f"{kept} could not be written ({error}); make room and run again: it goes on from {_last(run)}") from error
         finally:
             if first:
@@ -154,9 +162,9 @@ def _last(run: Path) -> str:
 
 
 def _parameters_of(model: nn.Module, component: str) -> list[tuple[str, nn.Parameter]]:
-    """The named parameters that a component of a recipe means: those of a direct child, or those whose names match a pattern."""
+    """The named parameters that a component of a recipe means: those of a direct child, itself, or those whose names match a pattern."""
     pattern = component if "*" in component else f"{component}.*"
-    return [(name, value) for name, value in model.named_parameters() if fnmatchcase(name, pattern)]
+    return [(name, value) for name, value in model.named_parameters() if name == component or fnmatchcase(name, pattern)]
 
 
 def freeze(model: nn.Module, learn: Mapping[str, float]) -> None:
