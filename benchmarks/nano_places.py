@@ -8,9 +8,9 @@ from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, thing_ma
 from foveal.data.sources.scenes.phrases import View, view_of
 from foveal.data.sources.scenes.questions import expression
 from foveal.data.sources.scenes.words import name_forms
-from foveal.evaluate import Figure, boxes_agree, calibration_error, first_box, names_object, names_placed, share, words_found
-from foveal.geometry import Mask, Point, bounding_box, box_array, iou, mask_iou
-from foveal.grounding import Example, GroundedText, Note, Picture, Span, Turn, tied
+from foveal.evaluate import Figure, average_precision, boxes_agree, calibration_error, first_box, names_object, names_placed, share
+from foveal.geometry import Mask, Point, bounding_box, mask_iou
+from foveal.grounding import Example, GroundedText, Note, Picture, Turn, tied
 from foveal.session import Session
 
 __all__ = ["place_figures", "placed_answers", "placed_scene"]
@@ -62,13 +62,13 @@ def place_figures(answered: Sequence[Example]) -> dict[str, Figure]:
     located, outlined, described = (list(map(_answer, of.get(task, []))) for task in ("locate", "segment", "describe"))
     right = boxes_agree([first_box(said) for said, _ in located], [bounding_box(true.regions[0]) for _, true in located])
     scores = [said.spans[0].scores[0] if said.spans and said.spans[0].scores else None for said, _ in located]
-    dense = of.get("dense", [])
+    dense = [(*_answer(example), example.notes[1].said) for example in of.get("dense", [])]
     figures = _words(of.get("narrate", [])) | {
         "refer_p50": share(right),
         "segment_iou": _mean([_mask_overlap(said, true) for said, true in outlined]),
         "region_named": share(names_object(said.text, [true.text], vocabulary()) for said, true in described),
-        "detect_map": _mean([_average_precision(dense, least, named=False) for least in _OVERLAPS], len(dense)),
-        "detect_named_map": _mean([_average_precision(dense, least, named=True) for least in _OVERLAPS], len(dense)),
+        "detect_map": _mean([average_precision(dense, threshold=least) for least in _OVERLAPS], len(dense)),
+        "detect_named_map": _mean([average_precision(dense, vocabulary(), threshold=least) for least in _OVERLAPS], len(dense)),
     }
     if scores and None not in scores:
         figures["place_calibration_error"] = Figure(calibration_error([float(score or 0) for score in scores], right), len(right), *_NONE)
@@ -107,35 +107,6 @@ def _mask_overlap(said: GroundedText, true: GroundedText) -> float:
     masks = [region for region in said.regions if isinstance(region, Mask)]
     wanted = true.regions[0]
     return mask_iou(masks[0], wanted) if masks and isinstance(wanted, Mask) else 0.0
-
-
-def _average_precision(dense: Sequence[Example], least: float, *, named: bool) -> float:
-    """Mean precision at 101 recalls, all scenes' detections ranked together: a detection is right when it overlaps a thing not yet found by `least`,
-    and, where `named`, says its name. One that is not, on something too small to be asked about, counts neither way."""
-    ranked: list[tuple[float, bool]] = []
-    there = 0
-    for example in dense:
-        (said, true), small = _answer(example), example.notes[1].said
-        names, there = _names(true), there + len(true.spans)
-        found = sorted(said.spans, key=lambda span: -float(span.scores[0] or 0))
-        overlaps, besides = (_overlaps(found, other.spans) for other in (true, small))
-        free = np.ones(len(names), bool)
-        for row, span in enumerate(found):
-            told = set(words_found(said.text[span.start : span.end], vocabulary())) if named else set()
-            fits = np.array([not named or told == {name.lower()} for name in names], bool)
-            usable = np.where(free & fits, overlaps[row], -1)
-            if usable.max(initial=-1) >= least:
-                free[usable.argmax()] = False
-                ranked.append((float(span.scores[0] or 0), True))
-            elif besides[row].max(initial=0) < least:
-                ranked.append((float(span.scores[0] or 0), False))
-    hits = np.array([hit for _, hit in sorted(ranked, key=lambda one: -one[0])], float).cumsum()
-    precision, recall = hits / np.arange(1, len(hits) + 1), hits / max(1, there)
-    return float(np.mean([precision[recall >= level].max(initial=0.0) for level in np.linspace(0, 1, 101)]))
-
-
-def _overlaps(found: Sequence[Span], truth: Sequence[Span]) -> np.ndarray:
-    return iou(*(box_array([bounding_box(span.regions[0]) for span in spans]) for spans in (found, truth)))
 
 
 def _mean(values: Sequence[float], count: int | None = None) -> Figure:

@@ -28,7 +28,7 @@ from nano_boxes import lay_boxes, read_edges
 from nano_encoders import DensePretraining, Views, collate
 from nano_pictures import SHARD, build, open_shards
 from nano_pupil import Pupil
-from nano_stages import Asked, Layouts, collate_asked, collate_layouts, feature_shard, new_model
+from nano_stages import Asked, Layouts, collate_asked, collate_layouts, encode, feature_shard, new_model
 from nano_words import build_tokenizer, corpus, pieces_of
 
 __all__ = ["ALIGN", "DENSE", "EDGES", "ENCODERS", "INSTRUCT", "LANGUAGE", "WHOLE", "WIDE", "Run", "main", "run_phases"]
@@ -120,7 +120,8 @@ def pretrain(run: Run, recipe: Recipe, before: str | None, patches: int) -> None
 def speak(run: Run) -> None:
     """Makes the tokenizer and the model, and trains its language model alone."""
     tokenizer: PreTrainedTokenizerFast = build_tokenizer(pieces_of(corpus()))
-    model = new_model(tokenizer, run.encoders(EDGES.name).eval(), Views(run.folder / "pictures"))
+    encoders = run.encoders(EDGES.name).eval()
+    model = new_model(tokenizer, (encoders.overview, encoders.tile), run.features())
     lay_boxes(model, read_edges(run.features()), range(model.config.text_config.num_attention_heads))
     processor = FerretProcessor.from_config(model.config, tokenizer)
     tasks = {task: share for task, share in DEFAULT_TASKS.items() if task.endswith("_box") or task in WORDS_ALONE}
@@ -136,7 +137,7 @@ def look(run: Run) -> None:
     encoders = run.encoders(EDGES.name).eval()
     for number, shard in enumerate(track(open_shards(run.folder / "pictures"), description="looking")):
         if not (path := run.folder / "features" / f"{number:04d}.npy").exists():
-            feature_shard(encoders, shard, path)
+            feature_shard(partial(encode, encoders), shard, path)
 
 
 def stage(run: Run, recipe: Recipe, before: str, tasks: Mapping[str, float], count: int, ground: float = 1.0) -> None:

@@ -5,6 +5,7 @@ is, and both are linear, so that their sum, the box in fractions of the picture,
 they start. The first layer's values let it through to the words that look.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from foveal.models.ferret import FerretForConditionalGeneration
-from nano_pictures import PATCH, SIDE, Shard
+from nano_pictures import Shard
 
 __all__ = ["BOXES_SEED", "OUTWARD", "EdgeReader", "box_ways", "lay_boxes", "read_edges"]
 
@@ -21,29 +22,29 @@ REACH = 1.5
 THROUGH = 0.25
 BOXES_SEED = 5
 """The directions that ferret-v2-nano learnt with."""
-CELLS_ACROSS = (8.0, 20.0)
-"""Patches across a picture: eight of the overview; sixteen or twenty-four of the tiles, of which the model is told the mean."""
+TILES_ACROSS = 20.0
+"""Patches of the tiles across a picture: sixteen or twenty-four, of which the model is told the mean."""
 OUTWARD = torch.tensor([-1.0, -1.0, 1.0, 1.0])
 
 EdgeReader = tuple[Tensor, Tensor]
 """Weight [4 dim] and bias [4] that read an encoder's features: left, top, right and bottom distance of the thing's edges, in patches."""
 
 
-def read_edges(shards: Sequence[tuple[Shard, np.ndarray]], pictures: int = 400) -> tuple[EdgeReader, EdgeReader]:
-    """The linear readers of edges, of overview and tile features, by least squares over the first pictures."""
+def read_edges(shards: Sequence[tuple[Shard, np.ndarray]], pictures: int = 400) -> list[EdgeReader]:
+    """The linear readers of edges, of overview and (where there are some) tile features, by least squares over the first pictures."""
     shard, features = shards[0]
-    side, views = SIDE // PATCH, slice(0, int(shard.first[min(pictures, len(shard.records))]))
+    side, views = math.isqrt(shard.names.shape[1]), slice(0, int(shard.first[min(pictures, len(shard.records))]))
     first = np.isin(np.arange(views.stop), shard.first)
     x, y = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5)
     inside = np.stack([x, y, side - x, side - y], -1).reshape(-1, 4)
     edges = np.minimum(shard.edges[views].astype(np.float32), inside)
     readers = []
-    for chosen in (first, ~first):
+    for chosen in (first, ~first) if not first.all() else (first,):
         shown = shard.names[views][chosen] >= 0
         seen = torch.from_numpy(features[views][chosen][shown].astype(np.float32))
         found = torch.linalg.lstsq(torch.cat([seen, torch.ones(len(seen), 1)], 1), torch.from_numpy(edges[chosen][shown]).float()).solution
         readers.append((found[:-1].T, found[-1]))
-    return readers[0], readers[1]
+    return readers
 
 
 def box_ways(width: int, draw: torch.Generator) -> Tensor:
@@ -52,11 +53,12 @@ def box_ways(width: int, draw: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def lay_boxes(model: FerretForConditionalGeneration, readers: tuple[EdgeReader, EdgeReader], heads: Sequence[int], seed: int = BOXES_SEED) -> None:
+def lay_boxes(model: FerretForConditionalGeneration, readers: Sequence[EdgeReader], heads: Sequence[int], seed: int = BOXES_SEED) -> None:
     """Writes the sense of boxes into projectors, positions, and the values of these heads of the first layer."""
     draw = torch.Generator().manual_seed(seed)
     ways = box_ways(model.config.text_config.hidden_size, draw)
-    for projector, (weight, bias), across in zip((model.projector, model.local_projector), readers, CELLS_ACROSS, strict=True):
+    projectors = [part for part in (model.projector, model.local_projector) if part is not None]
+    for projector, (weight, bias), across in zip(projectors, readers, (model.config.overview_cells, TILES_ACROSS)[: len(readers)], strict=True):
         scale = OUTWARD * 2 * REACH / across
         projector[0].weight += ways.T @ (scale[:, None] * weight)
         projector[0].bias += ways.T @ (scale * bias)

@@ -8,7 +8,7 @@ A shard is a folder of arrays over its views (overview first, then the tiles of 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,11 +41,12 @@ class Shard:
     records: list[str]
 
 
-def views_of(pixels: np.ndarray, plan: TilePlan) -> np.ndarray:
+def views_of(pixels: np.ndarray, plan: TilePlan, side: int = SIDE) -> np.ndarray:
     """The overview and the tiles of a picture, uint8 [1 + tiles, side, side, 3]."""
     image = Image.fromarray(pixels)
-    side = SIDE
     overview = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=None))
+    if not plan.tiles:
+        return overview[None]
     whole = np.asarray(image.resize((plan.cols * side, plan.rows * side), Image.Resampling.BICUBIC))
     tiles = whole.reshape(plan.rows, side, plan.cols, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
     return np.concatenate([overview[None], tiles])
@@ -100,26 +101,26 @@ def record_of(drawing: Drawing) -> str:
     return json.dumps({"id": drawing.id, "width": width, "height": height, "ground": drawing.ground, "things": things}, default=float)
 
 
-def build_shard(folder: Path, number: int, split: str, style: SceneStyle) -> Path:
+def build_shard(folder: Path, number: int, split: str, style: SceneStyle, side: int, grids: Sequence[tuple[int, int]]) -> Path:
     """Draws one shard of pictures and writes it whole or not at all."""
     target = folder / f"{split}-{number:04d}"
     if target.exists():
         return target
-    views, names, colours, edges, first, grids, records = [], [], [], [], [0], [], []
-    words, patches = vocabulary(), SIDE // PATCH
+    views, names, colours, edges, first, shapes, records = [], [], [], [], [0], [], []
+    words, patches = vocabulary(), side // PATCH
     for seed in range(number * SHARD, (number + 1) * SHARD):
         drawing = draw_scene(seed, split, style)
         height, width = drawing.labels.shape
-        plan = any_resolution((width, height), SIDE, GRIDS_V2)
+        plan = any_resolution((width, height), side, grids)
         index = np.array([words.index(thing.name) if thing.name in words else len(words) for thing in drawing.things])
-        views.append(views_of(drawing.pixels, plan))
-        for rows, cols in ((1, 1), (plan.rows, plan.cols)):
+        views.append(views_of(drawing.pixels, plan, side))
+        for rows, cols in ((1, 1), (plan.rows, plan.cols)) if plan.tiles else ((1, 1),):
             named, coloured, edge = patch_targets(drawing, index, rows * patches, cols * patches)
             for array, kept in ((named, names), (coloured, colours), (edge, edges)):
                 parts = array.reshape(rows, patches, cols, patches, -1).swapaxes(1, 2)
                 kept.append(parts.reshape(rows * cols, patches * patches, -1))
         first.append(first[-1] + len(views[-1]))
-        grids.append((plan.rows, plan.cols))
+        shapes.append((plan.rows, plan.cols))
         records.append(record_of(drawing))
     part = folder / f".{target.name}.{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
@@ -129,17 +130,30 @@ def build_shard(folder: Path, number: int, split: str, style: SceneStyle) -> Pat
     np.save(part / "colours.npy", np.concatenate(colours)[..., 0])
     np.save(part / "edges.npy", np.concatenate(edges))
     np.save(part / "first.npy", np.array(first))
-    np.save(part / "grids.npy", np.array(grids))
+    np.save(part / "grids.npy", np.array(shapes))
     (part / "pictures.jsonl").write_text("\n".join(records))
     part.rename(target)
     return target
 
 
-def build(folder: Path, count: int, split: str = "train", style: SceneStyle | None = None, workers: int = 2) -> Iterator[Path]:
-    """Draws `count` pictures into shards of 500 under `folder`, yielding each shard as it stands; shards that stand already are not drawn again."""
+def build(
+    folder: Path,
+    count: int,
+    split: str = "train",
+    style: SceneStyle | None = None,
+    workers: int = 2,
+    *,
+    side: int = SIDE,
+    grids: Sequence[tuple[int, int]] = GRIDS_V2,
+) -> Iterator[Path]:
+    """Draws `count` pictures into shards of 500 under `folder`, yielding each shard as it stands; shards that stand already are not drawn again.
+
+    Overviews and tiles have `side` pixels; without `grids` there are overviews alone.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(folder, number, split, style or SceneStyle(), side, grids) for number in range(-(-count // SHARD))]
     with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(build_shard, *zip(*[(folder, n, split, style or SceneStyle()) for n in range(-(-count // SHARD))], strict=True))
+        yield from pool.map(build_shard, *zip(*jobs, strict=True))
 
 
 def open_shards(folder: Path, split: str = "train") -> list[Shard]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,11 @@ from foveal.grounding.wordings.ferret import TEMPLATES
 from foveal.models.ferret import FerretConfig, FerretForConditionalGeneration, FerretProcessor
 from foveal.models.losses import IGNORED
 from foveal.models.processing import REGION_MARK, Piece, conversation
-from nano_encoders import CLIP_MEAN, CLIP_STD, OVERVIEW, TILE, TILE_MEAN, TILE_STD, WIDTH, DensePretraining, Views, normalise
-from nano_pictures import PATCH, SIDE, Shard, drawing_of
+from nano_encoders import CLIP_MEAN, CLIP_STD, OVERVIEW, TILE, TILE_MEAN, TILE_STD, WIDTH, DensePretraining, normalise
+from nano_pictures import SIDE, Shard, drawing_of
 from nano_words import name_piece
 
-__all__ = ["Asked", "Layouts", "collate_asked", "collate_layouts", "configuration", "feature_shard", "new_model"]
+__all__ = ["Asked", "Layouts", "collate_asked", "collate_layouts", "configuration", "encode", "feature_shard", "new_model"]
 
 SCALE = 0.1
 """Root mean square of an entry of a word's, a patch's and a position's vector as the language model first meets them."""
@@ -37,8 +37,8 @@ TOKENS = 320
 """Most tokens of the questions packed behind one picture: rows of one length waste no padding."""
 
 
-def configuration(tokenizer: PreTrainedTokenizerFast) -> FerretConfig:
-    """Ferret-v2 in small: CLIP's shape sees the overview, DINOv2's the tiles, 128 px each; four layers speak."""
+def configuration(tokenizer: PreTrainedTokenizerFast, **changes: object) -> FerretConfig:
+    """Ferret-v2 in small: CLIP's shape sees the overview, DINOv2's the tiles, 128 px each; four layers speak. `changes` are fields of its own."""
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -54,45 +54,49 @@ def configuration(tokenizer: PreTrainedTokenizerFast) -> FerretConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return FerretConfig(
-        vision_config=OVERVIEW,
-        local_vision_config=TILE,
-        text_config=text,
-        overview_side=SIDE,
-        tile_side=SIDE,
-        select_layer=-1,
-        projector="linear",
-        position_cells=CELLS,
-        sampler_points=64,
-        sampler_anchors=[16, 8],
-        sampler_neighbours=8,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        region_token_id=tokenizer.convert_tokens_to_ids("<region_fea>"),
-        context_length=4096,
-        template="plain_chat",
-    )
+    fields: dict[str, object] = {
+        "vision_config": OVERVIEW,
+        "local_vision_config": TILE,
+        "text_config": text,
+        "overview_side": SIDE,
+        "tile_side": SIDE,
+        "select_layer": -1,
+        "projector": "linear",
+        "position_cells": CELLS,
+        "sampler_points": 64,
+        "sampler_anchors": [16, 8],
+        "sampler_neighbours": 8,
+        "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+        "region_token_id": tokenizer.convert_tokens_to_ids("<region_fea>"),
+        "context_length": 4096,
+        "template": "plain_chat",
+    }
+    return FerretConfig(**fields | changes)
 
 
 @torch.no_grad()
-def new_model(tokenizer: PreTrainedTokenizerFast, encoders: DensePretraining, views: Views, seed: int = 0) -> FerretForConditionalGeneration:
-    """The model before any of its stages: pretrained encoders, and words that start where the encoders see the things they name.
+def new_model(
+    tokenizer: PreTrainedTokenizerFast, encoders: Sequence[nn.Module], shards: Sequence[tuple[Shard, np.ndarray]], seed: int = 0, **changes: object
+) -> FerretForConditionalGeneration:
+    """The model before any of its stages: pretrained `encoders`, of overviews and (where it has one) of tiles, and words that start where
+    these see the things they name, by the features kept of `shards`. `changes` are fields of its configuration.
 
     Projectors start as a change of scale, so a patch of a cat begins near the word "cat"; positions start as waves of several
     lengths along each axis; keys start equal to queries, so that like attends to like from the first step.
     """
     torch.manual_seed(seed)
-    model = FerretForConditionalGeneration(configuration(tokenizer))
-    model.overview_tower.backbone.load_state_dict(encoders.overview.state_dict())
-    model.local_tower.backbone.load_state_dict(encoders.tile.state_dict())
-    kinds = measured(encoders, views)
-    for projector, kind in zip((model.projector, model.local_projector), kinds, strict=True):
+    model = FerretForConditionalGeneration(configuration(tokenizer, **changes))
+    for tower, encoder in zip(_present(model.overview_tower, model.local_tower), encoders, strict=True):
+        tower.backbone.load_state_dict(encoder.state_dict())
+    kinds = measured(shards)
+    for projector, kind in zip(_present(model.projector, model.local_projector), kinds, strict=True):
         linear = projector[0]
         linear.weight.copy_(torch.eye(WIDTH) * SCALE / kind.spread)
         linear.bias.copy_(-kind.mean * SCALE / kind.spread)
     embedding = model.get_input_embeddings().weight
     embedding.normal_(0, SCALE)
     for number, name in enumerate((*vocabulary(), "text")):
-        seen = nn.functional.normalize(kinds[1].names[number] - kinds[1].mean, dim=0) * SCALE * WIDTH**0.5
+        seen = nn.functional.normalize(kinds[-1].names[number] - kinds[-1].mean, dim=0) * SCALE * WIDTH**0.5
         for piece in (name_piece(name), name_piece(name, spaced=False)):
             embedding[tokenizer.convert_tokens_to_ids(piece)] = seen
     for table, other in ((model.positions.rows, 0), (model.positions.columns, 1)):
@@ -125,22 +129,26 @@ class Kind:
     names: Tensor
 
 
-def measured(encoders: DensePretraining, views: Views, pictures: int = 600) -> tuple[Kind, Kind]:
-    """The statistics of both encoders' features as the model will take them, over the first pictures."""
-    sums, kinds = [[], []], []
-    for index in range(0, min(pictures, len(views)), 20):
-        rows = [views[number] for number in range(index, index + 20)]
-        overviews = torch.from_numpy(np.stack([row["views"][0] for row in rows]))
-        tiles = torch.from_numpy(np.concatenate([row["views"][1:] for row in rows]))
-        named = [np.stack([row["names"][0] for row in rows]), np.concatenate([row["names"][1:] for row in rows])]
-        for kind, seen in enumerate(encode(encoders, overviews, tiles)):
-            sums[kind].append((seen.flatten(0, 1), torch.from_numpy(named[kind]).flatten()))
-    for parts in sums:
-        seen, named = (torch.cat(column) for column in zip(*parts, strict=True))
-        names = torch.stack([seen[named == number].mean(0) if (named == number).any() else seen.mean(0) for number in range(len(vocabulary()) + 1)])
-        spread = (seen[named >= 0] - seen.mean(0)).square().mean().sqrt()
-        kinds.append(Kind(seen.mean(0), spread, names))
-    return kinds[0], kinds[1]
+def measured(shards: Sequence[tuple[Shard, np.ndarray]], most: int = 2) -> list[Kind]:
+    """The statistics of the overviews' and (where there are some) the tiles' features, over the first shards."""
+    overviews, tiles = [], []
+    for shard, features in shards[:most]:
+        first = np.isin(np.arange(len(features)), shard.first)
+        for parts, chosen in ((overviews, first), (tiles, ~first)):
+            parts.append((features[chosen].reshape(-1, features.shape[-1]), shard.names[chosen].ravel()))
+    kinds = []
+    for parts in (overviews, tiles):
+        seen, named = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
+        if len(seen):
+            seen = seen.float()
+            names = [seen[named == number].mean(0) if (named == number).any() else seen.mean(0) for number in range(len(vocabulary()) + 1)]
+            spread = (seen[named >= 0] - seen.mean(0)).square().mean().sqrt()
+            kinds.append(Kind(seen.mean(0), spread, torch.stack(names)))
+    return kinds
+
+
+def _present(*parts: nn.Module | None) -> list[nn.Module]:
+    return [part for part in parts if part is not None]
 
 
 @torch.no_grad()
@@ -150,15 +158,15 @@ def encode(encoders: DensePretraining, overviews: Tensor, tiles: Tensor) -> tupl
     return seen, encoders.tile(normalise(tiles, TILE_MEAN, TILE_STD)).last_hidden_state[:, 1:]
 
 
-def feature_shard(encoders: DensePretraining, shard: Shard, path: Path) -> None:
-    """Writes a shard's features, overview and tiles in the order of its views, as float16 [views patches dim]."""
+def feature_shard(see: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], shard: Shard, path: Path) -> None:
+    """Writes a shard's features, overview and tiles in the order of its views, as float16 [views patches dim]; `see` is like `encode`."""
     done = np.zeros((*shard.names.shape, WIDTH), np.float16)
     is_overview = np.zeros(len(done), bool)
     is_overview[shard.first[:-1]] = True
     for start in range(0, len(done), 256):
         some = torch.from_numpy(np.asarray(shard.views[start : start + 256]))
         which = torch.from_numpy(is_overview[start : start + 256])
-        overview, tile = encode(encoders, some[which], some[~which])
+        overview, tile = see(some[which], some[~which])
         part = torch.zeros(len(some), *done.shape[1:])
         part[which], part[~which] = overview, tile
         done[start : start + 256] = part.numpy()
@@ -201,7 +209,8 @@ class Asked(Dataset):
             pixels = torch.from_numpy(shard.views[views])
             seen = {"pixel_values": normalise(pixels[:1], CLIP_MEAN, CLIP_STD), "tile_values": normalise(pixels[1:], TILE_MEAN, TILE_STD)}
         else:
-            kept = torch.from_numpy(features[views].astype(np.float32)).unflatten(1, (SIDE // PATCH, SIDE // PATCH))
+            side = math.isqrt(features.shape[1])
+            kept = torch.from_numpy(features[views].astype(np.float32)).unflatten(1, (side, side))
             seen = {"overview_features": kept[:1], "tile_features": kept[1:]}
         drawing = drawing_of(shard.records[place])
         asked = questions(drawing, rng, self.count, self.tasks)
@@ -210,7 +219,7 @@ class Asked(Dataset):
 
     def kept(self, names: np.ndarray, grid: tuple[int, int], rng: np.random.Generator) -> Tensor:
         """Which of a picture's image tokens are looked at: those of things, and a share of the others."""
-        side = SIDE // PATCH
+        side = math.isqrt(names.shape[1])
         tiles = names[1:].reshape(*grid, side, side).swapaxes(1, 2) if self.processor.grids else names[:0]
         shown = np.concatenate([names[0], tiles.ravel()]) >= 0
         return torch.from_numpy(shown | (rng.random(len(shown)) < self.ground))

@@ -3,29 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 
 from data_files import part
 from foveal.data.augment import example_on, random_shot
 from foveal.data.images import load_picture
 from foveal.data.mixture import Part, Task
 from foveal.data.tasks import caption as captioned
-from foveal.data.tasks import each, locate, refer, requested, spoken
+from foveal.data.tasks import detect, each, joined, locate, of_some, refer, requested, spoken
 from foveal.grounding import Example
 from foveal.grounding.wordings import VERBS
 from foveal.grounding.wordings.pixel_llm import NARRATIVES, SHORT_CAPTIONS
-from foveal.models import GroundedModel
 from foveal.train import LayerDecay, Recipe, Stage
 
 __all__ = [
     "caption",
     "dense_captions",
-    "detect_what_is_described",
     "joint",
     "joint_masks",
     "referring",
@@ -64,7 +59,8 @@ def answers(example: Example, rng: np.random.Generator) -> Example | None:
 
 _SHORT = requested(captioned(PIXEL_LLM), SHORT_CAPTIONS)
 _LONG = requested(captioned(PIXEL_LLM, source="narrative", detailed=True), NARRATIVES)
-_DESCRIBE = refer(PIXEL_LLM, forms={"box": 1.0}, sources=("region",))
+_REGION = ("region",)
+_DESCRIBE = refer(PIXEL_LLM, forms={"box": 1.0}, sources=_REGION)
 _EXPRESSIONS = seen_through(each(locate(PIXEL_LLM, sources=("expression",)), sources=("expression",), most=ROWS), (0.75, 1.25))
 _REFERRING: Mapping[str, float] = {"referring_flickr": 1.0, "referring_coco": 5.0, "referring_vg": 1.0}
 
@@ -90,8 +86,9 @@ def outlines(root: Path) -> list[Part]:
 
 
 def described(root: Path, most: int = BOXES, weight: float = 1.0) -> list[Part]:
-    """Visual Genome's regions, each described for itself."""
-    return [part(root, "vg_dense", weight, seen_through(each(_DESCRIBE, sources=("region",), most=most), (0.1, 2.0), flips=0.5))]
+    """Visual Genome's regions, at most so many of a picture: they are what the detector is to find, and each is described for itself."""
+    found = joined(detect(PIXEL_LLM, sources=_REGION, most=most), each(_DESCRIBE, sources=_REGION, most=most))
+    return [part(root, "vg_dense", weight, seen_through(of_some(found, sources=_REGION, most=most), (0.1, 2.0), flips=0.5))]
 
 
 def everything(root: Path) -> list[Part]:
@@ -103,21 +100,6 @@ def everything(root: Path) -> list[Part]:
         *described(root, ROWS, 5.0),
         part(root, "sharegpt4v_instruct", 5.0, answers),
     ]
-
-
-def detect_what_is_described(model: GroundedModel) -> None:
-    """From here on the places that a batch asks about, other than the whole picture, are also what the detector is to find."""
-    model.register_forward_pre_hook(_with_objects, with_kwargs=True)
-
-
-def _with_objects(model: nn.Module, args: tuple[Any, ...], batch: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    boxes, image, sizes = batch["boxes_px"], batch["image"], batch["sizes"]
-    whole = torch.cat([torch.zeros_like(sizes), sizes.flip(-1)], 1)[image]
-    asked = (boxes - whole).abs().amax(1) > 0.5
-    if not asked.any():
-        return args, batch
-    objects = [boxes[asked & (image == number)] for number in range(len(sizes))]
-    return args, batch | {"objects": pad_sequence(objects, batch_first=True)}
 
 
 def _learn(rate: float, *more: str) -> dict[str, float]:
@@ -191,7 +173,6 @@ dense_captions = Stage(
     ),
     data=described,
     start=trace,
-    prepare=detect_what_is_described,
     together=True,
 )
 """Stage 2c: the detector, and what stands in each box. The losses are those of words and of boxes."""
@@ -208,7 +189,6 @@ joint = Stage(
     ),
     data=everything,
     start=caption,
-    prepare=detect_what_is_described,
     together=True,
 )
 """Stage 3: one model for everything but outlines, from stage 0."""

@@ -14,13 +14,16 @@ from foveal.data.tasks import (
     each,
     followed_by,
     grounded,
+    joined,
     locate,
     name_all,
+    of_some,
     of_split,
     refer,
     relate,
     requested,
     spoken,
+    zoomed,
 )
 from foveal.geometry import Box, Mask, Point, bounding_box, decode_mask, encode_mask
 from foveal.grounding import Example, GroundedText, Note, Picture, Turn, region_limits, tied
@@ -85,6 +88,35 @@ def test_everything_is_found_in_reading_order() -> None:
     assert said.text == "The objects are: 1: cat, 2: cat, 3: moon, 4: dog."
     assert said.regions == (RIGHT, LEFT, bounding_box(SHAPE), LOW)
     assert all(len(made.turns[1].said.regions) == 2 for made in drawn(detect(FERRET, most=2)))
+    [said] = {made.turns[1].said for made in drawn(detect(PIXEL), 5)}
+    assert (said.text, said.regions) == ("cat; cat; moon; dog", (RIGHT, LEFT, bounding_box(SHAPE), LOW))
+    assert not drawn(detect(MONKEY))
+
+
+def test_several_tasks_become_one_conversation_about_the_same_notes() -> None:
+    whole = joined(detect(PIXEL), caption(PIXEL, source="nothing"), each(refer(PIXEL, forms={"box": 1.0}), sources=("object",), most=9))
+    for made in drawn(of_some(whole, sources=("object",), most=2)):
+        found, *pairs = zip(made.turns[::2], made.turns[1::2], strict=True)
+        assert {region for asked, _ in pairs for region in asked.said.regions} == set(found[1].said.regions)
+        assert len(pairs) == 2 and [note.source for note in made.notes].count("object") == 2 and "crowd" in {note.source for note in made.notes}
+    assert not drawn(joined(caption(PIXEL, source="nothing")))
+
+
+def test_a_zoomed_task_speaks_of_what_is_left_of_the_picture() -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[5:28, :19] = pixels[:24, 32:57] = (255, 0, 0)  # the two cats
+    shown = replace(KNOWN, images=(Picture(64, 48, pixels=pixels),), notes=tuple(note for note in KNOWN.notes if note.said.text == "cat"))
+    made = drawn(zoomed(locate(FERRET), least=0.3, flips=0.5), 200, shown)
+    sizes = [(one.images[0].width, one.images[0].height) for one in made]
+    assert min(width * height for width, height in sizes) < 0.4 * 64 * 48 and max(sizes)[0] > 60
+    for one in made:
+        height, width = one.images[0].height, one.images[0].width
+        for box in one.turns[1].said.regions:
+            inner = np.asarray(one.images[0].pixels)[round(box.y0 * height) : round(box.y1 * height), round(box.x0 * width) : round(box.x1 * width)]
+            assert (inner[..., 0] > 0).mean() > 0.85
+    parts = [zoomed(locate(FERRET), least=0.3, visible=share)(shown, np.random.default_rng(seed)) for seed in range(60) for share in (0.1, 0.9)]
+    whole, most = ([len(one.turns[1].said.regions) if one else 0 for one in parts[start::2]] for start in (0, 1))
+    assert sum(whole) > sum(most) > 0
 
 
 def test_what_is_absent_is_said_to_be() -> None:

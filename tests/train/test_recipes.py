@@ -274,21 +274,14 @@ def test_alignment_sees_what_a_model_without_tiles_sees(make_ferret: Any, data: 
         assert model(**batch).loss == alone != whole
 
 
-def test_what_is_described_is_what_is_to_be_detected(make_pixel_llm: Any, data: Path) -> None:
-    model, processor = make_pixel_llm(detector=DETECTOR, text_length=40, context_length=40)
-    pixel_llm.detect_what_is_described(model)
-    seen: list[Any] = []
-    model.register_forward_pre_hook(lambda _, args, batch: seen.append(batch.get("objects")), with_kwargs=True)
-    left, right = Box(0.0, 0.1, 0.5, 0.6), Box(0.5, 0.2, 0.9, 0.8)
-    picture = (Picture(56, 56, pixels=Image.new("RGB", (56, 56))),)
-    said = [Turn("user", GroundedText.join("an object of ", box)) for box in (left, right)]
-    answer = Turn("assistant", GroundedText("a cat"))
-    pairs = Example("0", picture, (said[0], answer, said[1], answer))
-    whole = Example("1", picture, (Turn("user", GroundedText("A photo of ")), answer))
-    with torch.no_grad():
-        assert model(**Encoding(processor)([pairs, whole])).box_loss.isfinite()
-        assert model(**Encoding(processor)([whole])).box_loss is None
-    assert torch.allclose(seen[0] / 56, torch.tensor([[[0.0, 0.1, 0.5, 0.6], [0.5, 0.2, 0.9, 0.8]], [[0.0] * 4] * 2])) and seen[1] is None
+def test_what_is_described_is_what_is_to_be_detected(data: Path) -> None:
+    part = pixel_llm.described(data, most=3)[0]
+    drawn = [part.task(example, np.random.default_rng(seed)) for example in part.examples for seed in range(4)]
+    assert any(drawn)
+    for made in filter(None, drawn):
+        (asked, found), *described = zip(made.turns[::2], made.turns[1::2], strict=True)
+        assert asked.said.text == "everything in the picture" and len(described) == len(found.said.regions) <= 3
+        assert {region for ask, _ in described for region in ask.said.regions} == set(found.said.regions)
 
 
 @pytest.mark.parametrize(("tiles", "width"), [("dinov2", 16), ("dinov2", 24), (None, 0)])

@@ -34,8 +34,11 @@ _MEANING = {
     "commonest": "… as the commonest name would be",
     "located": "a name's box, IoU 0.5",
     "found": "everything found, F1 at IoU 0.5",
+    "detected": "everything detected, AP at IoU 0.5",
+    "detected_named": "… and named rightly",
 }
 _SHOWN = 6
+_MOST_DRAWN = 15
 
 
 def finetune(
@@ -50,6 +53,8 @@ def finetune(
     rank: Annotated[int, typer.Option(min=0, help="Of the LoRA adapters; 0 teaches the whole model.")] = 16,
     rate: Annotated[float, typer.Option(min=0.0, help="Learning rate of the adapters; of a whole model a fifth of it.")] = 1e-3,
     questions: Annotated[int, typer.Option(min=1, help="Questions about a picture, at most.")] = 6,
+    least: Annotated[float, typer.Option(min=0.05, max=1.0, help="Smallest share of a picture that is shown at a time; 1: always all.")] = 0.5,
+    mirror: Annotated[bool, typer.Option(help="Show every second picture mirrored: not where left and right, or letters, matter.")] = True,
     asked: Annotated[int, typer.Option(min=1, help="Pictures that figures are taken on, at most.")] = 40,
     seed: Annotated[int, typer.Option(help="Seeds the split and the order.")] = 0,
     device: Device = None,
@@ -62,7 +67,7 @@ def finetune(
     from foveal.train.finetune import finetune as teach
 
     verbs_of(model)
-    how = Finetuning(steps=steps, batch=batch, rank=rank, rate=rate, questions=questions, seed=seed)
+    how = Finetuning(steps=steps, batch=batch, rank=rank, rate=rate, questions=questions, least=least, flips=0.5 if mirror else 0.0, seed=seed)
     taught, kept = _split(_read(data, kind, images), held_out, seed)
     _settle(out, model, data, how, held_out)
     names = sorted({note.said.text for example in (*taught, *kept) for note in example.notes if note.source == "object"})
@@ -150,9 +155,10 @@ def _report(before: dict[str, Figure], after: dict[str, Figure], pictures: int, 
 
 
 def _draw(before: _Answers, after: _Answers, save: Path) -> None:
-    """Some pictures, each as it is marked, and as the model answered before and after: everything found, or else what it located or named."""
+    """Some pictures, each as it is marked, and as the model answered before and after: everything found (of detections the surest), or else what
+    it located or named."""
     kinds = {example.facts["task"] for example, _ in after}
-    task = next(kind for kind in ("found", "located", "named") if kind in kinds)
+    task = next(kind for kind in ("found", "detected", "located", "named") if kind in kinds)
     rows = []
     for (example, said), (_, told) in list(zip(*([pair for pair in some if pair[0].facts["task"] == task] for some in (before, after)), strict=True))[
         :_SHOWN
@@ -160,5 +166,10 @@ def _draw(before: _Answers, after: _Answers, save: Path) -> None:
         picture = load_picture(example.images[0])
         picture.thumbnail((640, 640))
         asked = [region for turn in example.turns for region in turn.said.regions]
-        rows.append([draw(picture, one, asked=asked if task == "named" else ()) for one in (example.notes[0].said, said, told)])
+        rows.append([draw(picture, one, asked=asked if task == "named" else ()) for one in (example.notes[0].said, _surest(said), _surest(told))])
     sheet(rows, ("as marked", "before", "after")).save(save)
+
+
+def _surest(said: GroundedText) -> GroundedText:
+    scored = sorted((span for span in said.spans if span.scores), key=lambda span: -float(span.scores[0] or 0))
+    return GroundedText(said.text, tuple(scored[:_MOST_DRAWN])) if len(scored) > _MOST_DRAWN else said

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from foveal.geometry import Box, Frame, Mask, Point, Region, Trace, box_array, decode_mask, encode_mask
+from foveal.geometry import Box, Frame, Mask, Point, Region, Trace, bounding_box, box_array, decode_mask, encode_mask
 from foveal.grounding import Example, GroundedText, Picture, Span, region_limits, region_to_json
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "masks_on",
     "pad",
     "points_on",
+    "random_part",
     "random_shot",
     "region_on",
     "resize",
@@ -125,6 +126,17 @@ def random_shot(
     return pad(crop(shot, (x, y, min(x + side, width), min(y + side, height))), (side, side))
 
 
+def random_part(pixels: UInt8[np.ndarray, "height width channels"], rng: np.random.Generator, *, least: float = 0.5, flips: float = 0.0) -> Shot:
+    """A part of a picture and of its shape, at least this share of its area, cut at random and mirrored by the chance `flips`."""
+    height, width = pixels.shape[:2]
+    side = float(rng.uniform(min(least, 1.0), 1.0)) ** 0.5
+    across, down = max(1, round(width * side)), max(1, round(height * side))
+    x, y = int(rng.integers(width - across + 1)), int(rng.integers(height - down + 1))
+    part = torch.from_numpy(np.array(pixels[y : y + down, x : x + across])).float()
+    shot = Shot(part, Frame.stretch((width, height)).crop((x, y, x + across, y + down)))
+    return flip(shot) if rng.random() < flips else shot
+
+
 def points_on(frame: Frame, points: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
     """Where points of the whole picture (fractions) lie on the canvas, in pixels; those outside go to its nearest edge and none is dropped."""
     return frame.to_array(points).clip(0, frame.canvas_size)
@@ -177,8 +189,9 @@ def region_on(frame: Frame, region: Region) -> Region | None:
             return replace(region, **dict(zip(("x0", "y0", "x1", "y1"), edges[0].tolist(), strict=True))) if flat or kept_boxes(edges)[0] else None
 
 
-def example_on(example: Example, shot: Shot) -> Example:
-    """The example with `shot` (pixels from 0 to 255) as its picture, and with what is still to be seen in it of what was said.
+def example_on(example: Example, shot: Shot, *, visible: float = 0.0) -> Example:
+    """The example with `shot` (pixels from 0 to 255) as its picture, and with what is still to be seen in it of what was said: regions of
+    which at least the share `visible` of their box is left.
 
     A question goes with its answer when a region of either is lost, and a note when all of its regions are; words of a note that stays,
     a narrative's say, lose their places only. So no words are left that speak of what was cut away. Other facts than "inside" stay as they
@@ -189,24 +202,33 @@ def example_on(example: Example, shot: Shot) -> Example:
     turns, limits, inside = [], iter(region_limits(example)), []
     for question, answer in zip(example.turns[::2], example.turns[1::2], strict=True):
         asked = [next(limits) for _ in question.said.regions]
-        moved = [replace(turn, said=_text_on(turn.said, shot.frame)) for turn in (question, answer)]
+        moved = [replace(turn, said=_text_on(turn.said, shot.frame, visible)) for turn in (question, answer)]
         if all(len(new.said.regions) == len(old.said.regions) for new, old in zip(moved, (question, answer), strict=True)):
             turns += moved
             inside += [limit and region_on(shot.frame, limit) for limit in asked]
-    notes = [replace(note, said=said) for note in example.notes if (said := _text_on(note.said, shot.frame)).regions or not note.said.regions]
+    moved_notes = ((note, _text_on(note.said, shot.frame, visible)) for note in example.notes)
+    notes = [replace(note, said=said) for note, said in moved_notes if said.regions or not note.said.regions]
     facts = dict(example.facts) | ({"inside": [limit and region_to_json(limit) for limit in inside]} if "inside" in example.facts else {})
     width, height = shot.frame.canvas_size
     pixels = shot.pixels[:height, :width].clamp(0, 255).round().to(torch.uint8).numpy()
     return replace(example, images=(Picture(width, height, pixels=pixels),), turns=tuple(turns), notes=tuple(notes), facts=facts)
 
 
-def _text_on(said: GroundedText, frame: Frame) -> GroundedText:
+def _text_on(said: GroundedText, frame: Frame, visible: float) -> GroundedText:
     spans = []
     for span in said.spans:
-        moved = [(new, span.scores[index : index + 1]) for index, region in enumerate(span.regions) if (new := region_on(frame, region))]
+        left = [_share_left(frame, region) >= visible if visible else True for region in span.regions]
+        moved = [(new, span.scores[place : place + 1]) for place, one in enumerate(span.regions) if left[place] and (new := region_on(frame, one))]
         if moved or not span.regions:
             spans.append(Span(span.start, span.end, tuple(new for new, _ in moved), tuple(score for _, scores in moved for score in scores)))
     return GroundedText(said.text, tuple(spans))
+
+
+def _share_left(frame: Frame, region: Region) -> float:
+    """How much of a region's box is on the canvas; 1 for one without area."""
+    corners = frame.to_array(box_array([bounding_box(region)]).reshape(-1, 2))
+    whole = np.prod(np.ptp(corners, axis=0))
+    return float(np.prod(np.ptp(corners.clip(0, frame.canvas_size), axis=0)) / whole) if whole else 1.0
 
 
 def _inside(frame: Frame, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

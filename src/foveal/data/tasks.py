@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from foveal.data.augment import example_on, random_part
+from foveal.data.images import load_picture
 from foveal.data.mixture import Task
 from foveal.data.sources.ferret import point_in
 from foveal.geometry import Box, Mask, Point, Region, bounding_box
@@ -21,13 +23,16 @@ __all__ = [
     "each",
     "followed_by",
     "grounded",
+    "joined",
     "locate",
     "name_all",
+    "of_some",
     "of_split",
     "refer",
     "relate",
     "requested",
     "spoken",
+    "zoomed",
 ]
 
 _FORMS = {"box": 0.5, "point": 0.5}
@@ -76,14 +81,18 @@ def locate(verbs: Verbs, *, sources: Sequence[str] = ("object", "expression", "p
 
 
 def detect(verbs: Verbs, *, sources: Sequence[str] = ("object",), most: int = 40) -> Task:
-    """All things with their boxes, at most `most`, in reading order (arXiv 2404.07973, 3.3); None where the family is not asked so."""
+    """All things with their boxes, at most `most`, in reading order (arXiv 2404.07973, 3.3); None where the family is not asked so.
+
+    Of PixelLLM these are what its detector is to find; words of each are another question.
+    """
+    ask = verbs.detection or verbs.dense_captions
 
     def task(example: Example, rng: np.random.Generator) -> Example | None:
         things = [(thing.said.text, bounding_box(region)) for thing in _things(example, sources) for region in thing.said.regions]
-        if not things or verbs.detection is None or verbs.say_detection is None:
+        if not things or ask is None or verbs.say_detection is None:
             return None
         kept = rng.permutation(len(things))[:most]
-        return _asked(example, verbs.detection, verbs.say_detection([things[place] for place in sorted(kept)]))
+        return _asked(example, ask, verbs.say_detection([things[place] for place in sorted(kept)]))
 
     return task
 
@@ -185,13 +194,31 @@ def each(task: Task, *, sources: Sequence[str], most: int) -> Task:
     def every(example: Example, rng: np.random.Generator) -> Example | None:
         notes = [note for note in example.notes if note.source in sources]
         kept = sorted(rng.permutation(len(notes))[:most])
-        made = [one for place in kept if (one := task(replace(example, notes=(notes[place],)), rng)) is not None]
-        facts = {name: value for name, value in example.facts.items() if name != "inside"}
-        limits = [region_to_json(limit) if limit else None for one in made for limit in region_limits(one)]
-        turns = tuple(turn for one in made for turn in one.turns)
-        return replace(example, turns=turns, facts=facts | ({"inside": limits} if any(limits) else {})) if turns else None
+        return _conversation(example, [one for place in kept if (one := task(replace(example, notes=(notes[place],)), rng)) is not None])
 
     return every
+
+
+def joined(*tasks: Task) -> Task:
+    """What several tasks ask about an image, one after the other, as one conversation; those that ask nothing of it are left out."""
+
+    def whole(example: Example, rng: np.random.Generator) -> Example | None:
+        return _conversation(example, [one for task in tasks if (one := task(example, rng)) is not None])
+
+    return whole
+
+
+def zoomed(task: Task, *, least: float = 0.5, flips: float = 0.0, visible: float = 0.3) -> Task:
+    """`task`, of a part of the picture, at least this share of it and of its shape, cut at random, and mirrored by a chance.
+
+    Notes move with the pixels; a region of which less than `visible` is left is not asked about.
+    """
+
+    def shown(example: Example, rng: np.random.Generator) -> Example | None:
+        pixels = np.asarray(load_picture(example.images[0]))
+        return task(example_on(example, random_part(pixels, rng, least=least, flips=flips), visible=visible), rng)
+
+    return shown
 
 
 def grounded(task: Task) -> Task:
@@ -209,6 +236,17 @@ def requested(task: Task, requests: Sequence[str]) -> Task:
     return _reworded(task, lambda said, rng: GroundedText(requests[int(rng.integers(len(requests)))]))
 
 
+def of_some(task: Task, *, sources: Sequence[str], most: int) -> Task:
+    """`task`, of at most `most` of an example's notes of these sources, drawn anew each time."""
+
+    def chosen(example: Example, rng: np.random.Generator) -> Example | None:
+        those = [place for place, note in enumerate(example.notes) if note.source in sources]
+        left = set(those) - {those[place] for place in rng.permutation(len(those))[:most]}
+        return task(replace(example, notes=tuple(note for place, note in enumerate(example.notes) if place not in left)), rng)
+
+    return chosen
+
+
 def of_split(task: Task, split: str = "train") -> Task:
     """`task`, of examples whose fact "split" is this one or which have none: some files hold all splits of their data set."""
 
@@ -216,6 +254,13 @@ def of_split(task: Task, split: str = "train") -> Task:
         return task(example, rng) if example.facts.get("split") in (None, split) else None
 
     return chosen
+
+
+def _conversation(example: Example, made: Sequence[Example]) -> Example | None:
+    facts = {name: value for name, value in example.facts.items() if name != "inside"}
+    limits = [region_to_json(limit) if limit else None for one in made for limit in region_limits(one)]
+    turns = tuple(turn for one in made for turn in one.turns)
+    return replace(example, turns=turns, facts=facts | ({"inside": limits} if any(limits) else {})) if turns else None
 
 
 def _reworded(task: Task, change: Callable[[GroundedText, np.random.Generator], GroundedText]) -> Task:

@@ -2,6 +2,7 @@
 
 from foveal.evaluate.metrics import (
     Tally,
+    average_precision,
     boxes_agree,
     calibration_error,
     f1_interval,
@@ -22,6 +23,7 @@ from foveal.evaluate.regions import Figure, region_figures, region_questions, sh
 __all__ = [
     "Figure",
     "Tally",
+    "average_precision",
     "boxes_agree",
     "calibration_error",
     "f1_interval",

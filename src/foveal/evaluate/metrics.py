@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from foveal.geometry import Box, bounding_box, box_array, enclosing_box, iou, match
-from foveal.grounding import GroundedText
+from foveal.grounding import GroundedText, Span
 
 __all__ = [
     "Tally",
+    "average_precision",
     "boxes_agree",
     "calibration_error",
     "f1_interval",
@@ -261,6 +262,41 @@ def f1_interval(tallies: Sequence[Tally], *, draws: int = 1000, seed: int = 0) -
     return float(low), float(high)
 
 
+def average_precision(
+    answered: Sequence[tuple[GroundedText, GroundedText, GroundedText]], names: Sequence[str] | None = None, *, threshold: float = 0.5
+) -> float:
+    """Mean precision at 101 recalls, detections of all pictures ranked together by their scores (COCO's; Lin et al. 2014, one class).
+
+    Each picture gives what was said, what is true, and what counts neither way. A detection is right when it overlaps a thing not yet found by
+    at least `threshold` and, with `names`, says this one's name and no other of them.
+
+    >>> from foveal.geometry import Box
+    >>> cat, dog = Span(0, 3, (Box(0, 0, 0.5, 1),), (0.9,)), Span(4, 7, (Box(0.5, 0, 1, 1),), (0.8,))
+    >>> said, true = GroundedText("cat cat", (cat, dog)), GroundedText("cat dog", (cat, dog))
+    >>> average_precision([(said, true, GroundedText(""))]), round(average_precision([(said, true, GroundedText(""))], ["cat", "dog"]), 2)
+    (1.0, 0.5)
+    """
+    ranked: list[tuple[float, bool]] = []
+    there = 0
+    for said, true, besides in answered:
+        wanted, there = [true.text[span.start : span.end].lower() for span in true.spans], there + len(true.spans)
+        found = sorted(said.spans, key=lambda span: -_score(span))
+        overlaps, passed = (_overlaps(found, other.spans) for other in (true, besides))
+        free = np.ones(len(wanted), bool)
+        for row, span in enumerate(found):
+            told = set(words_found(said.text[span.start : span.end], names)) if names is not None else set()
+            fits = np.array([names is None or told == {name} for name in wanted], bool)
+            usable = np.where(free & fits, overlaps[row], -1)
+            if usable.max(initial=-1) >= threshold:
+                free[usable.argmax()] = False
+                ranked.append((_score(span), True))
+            elif passed[row].max(initial=0) < threshold:
+                ranked.append((_score(span), False))
+    hits = np.array([hit for _, hit in sorted(ranked, key=lambda one: -one[0])], float).cumsum()
+    precision, recall = hits / np.arange(1, len(hits) + 1), hits / max(1, there)
+    return float(np.mean([precision[recall >= level].max(initial=0.0) for level in np.linspace(0, 1, 101)]))
+
+
 def calibration_error(scores: Sequence[float], hits: Sequence[bool], *, bins: int = 10) -> float:
     """Expected calibration error: how far, on average, a score is from the share of right answers among scores like it.
 
@@ -282,6 +318,14 @@ def calibration_error(scores: Sequence[float], hits: Sequence[bool], *, bins: in
 def _whole_words(phrases: Collection[str]) -> str:
     """A pattern for any of some phrases as whole words, the longest at each place; of no phrases it finds nothing."""
     return "(?!)" if not phrases else rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})(?!\w)"
+
+
+def _score(span: Span) -> float:
+    return float(span.scores[0] or 0) if span.scores else 0.0
+
+
+def _overlaps(found: Sequence[Span], truth: Sequence[Span]) -> np.ndarray:
+    return iou(*(box_array([bounding_box(span.regions[0]) for span in spans]) for spans in (found, truth)))
 
 
 def _middle_inside(place: Box, box: Box) -> bool:

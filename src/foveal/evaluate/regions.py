@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from foveal.evaluate.metrics import Tally, boxes_agree, f1_interval, first_box, interval, names_object, tally_detections
+from foveal.evaluate.metrics import Tally, average_precision, boxes_agree, f1_interval, first_box, interval, names_object, tally_detections
 from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText, Note, Turn, tied
 from foveal.grounding.wordings.verbs import Verbs
@@ -45,6 +45,8 @@ def region_questions(example: Example, verbs: Verbs, *, most: int = 8, seed: int
         asked += [("located", verbs.location(name), tied(name, box)) for name, box in things if names.count(name) == 1]
     if verbs.detection:
         asked.append(("found", verbs.detection, _listed(things)))
+    elif verbs.dense_captions:
+        asked.append(("detected", verbs.dense_captions, _listed(things)))
     return [
         replace(example, id=f"{example.id}/{n}", turns=(Turn("user", ask),), notes=(Note(truth, "truth"),), facts={"task": task})
         for n, (task, ask, truth) in enumerate(asked)
@@ -53,9 +55,11 @@ def region_questions(example: Example, verbs: Verbs, *, most: int = 8, seed: int
 
 def region_figures(answered: Sequence[tuple[Example, GroundedText]], names: Sequence[str]) -> dict[str, Figure]:
     """From questions and what was answered: "named" (only the right one of `names` is said), "commonest" (what always saying the commonest true
-    name would reach), "located" (IoU 0.5 of the first box), "found" (F1 over all objects: same name, IoU 0.5). What was not asked is not there."""
+    name would reach), "located" (IoU 0.5 of the first box), "found" (F1 over all objects: same name, IoU 0.5), and of a detector, whose boxes have
+    scores, "detected" (average precision at IoU 0.5) and "detected_named" (only rightly named). What was not asked is not there."""
     of: Mapping[str, list[tuple[GroundedText, GroundedText]]] = {
-        task: [(said, example.notes[0].said) for example, said in answered if example.facts["task"] == task] for task in ("named", "located", "found")
+        task: [(said, example.notes[0].said) for example, said in answered if example.facts["task"] == task]
+        for task in ("named", "located", "found", "detected")
     }
     truths = Counter(true.text for _, true in of["named"])
     figures = {
@@ -66,7 +70,22 @@ def region_figures(answered: Sequence[tuple[Example, GroundedText]], names: Sequ
     if tallies := [tally_detections(_pairs(said), _pairs(true)) for said, true in of["found"]]:
         total = sum(tallies, Tally())
         figures["found"] = Figure(total.f1, total.there, *f1_interval(tallies))
+    if detected := [(said, true, GroundedText("")) for said, true in of["detected"]]:
+        for name, known in (("detected", None), ("detected_named", names)):
+            low, high = _spread(detected, known)
+            figures[name] = Figure(average_precision(detected, known), sum(len(true.spans) for _, true, _ in detected), low, high)
     return {name: figure for name, figure in figures.items() if figure.count}
+
+
+def _spread(detected: Sequence[tuple[GroundedText, GroundedText, GroundedText]], names: Sequence[str] | None) -> tuple[float, float]:
+    """The 95 % interval of average precision, by drawing pictures again."""
+    rng = np.random.default_rng(0)
+    drawn = [average_precision([detected[place] for place in rng.integers(len(detected), size=len(detected))], names) for _ in range(_DRAWS)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+_DRAWS = 200
 
 
 def _listed(things: Sequence[tuple[str, Box]]) -> GroundedText:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from foveal.geometry import Box, Frame, Point, Region, encode_mask
 from foveal.grounding import Example, GroundedText, Span, Turn
-from foveal.grounding.wordings.pixel_llm import EVERYTHING, OUTLINE, ask_object, phrase_of
+from foveal.grounding.wordings.pixel_llm import EVERYTHING, OUTLINE, ask_object, phrase_of, say_everything
 from foveal.models.pixel_llm import PixelLLMForConditionalGeneration, PixelLLMProcessor, PixelSight, boxes_of_points, scores_of_places
 from foveal.session.answers import Answer, Options
 
@@ -166,7 +166,7 @@ def _everything(question: Example, model: _Model, processor: _Processor, sight: 
     chunks = [asks[start : start + options.batch] for start in range(0, len(asks), options.batch)]
     told = [answer for chunk in chunks for answer in _write(_batch(chunk, model, processor), model, processor, sight, options)]
     said = [_tied(answer.text, region, score).said for answer, region, score in zip(told, regions, scores[0][there].tolist(), strict=True)]
-    whole = GroundedText.join(*[part for one in said for part in ("; ", one)][1:])
+    whole = say_everything(said)
     return Answer(whole, "stop", whole.text)
 
 

@@ -11,7 +11,7 @@ import torch
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Examples, Mixture, Part, Task
 from foveal.data.reading import LOG, Report
-from foveal.data.tasks import absent, converse, detect, locate, refer
+from foveal.data.tasks import absent, converse, detect, locate, refer, zoomed
 from foveal.grounding.wordings.verbs import Verbs
 from foveal.models import GroundedModel, Processor
 from foveal.train.checkpoint import aside
@@ -34,10 +34,14 @@ class Finetuning:
     rank: int = 16
     """Of the adapters on every linear map (LoRA); 0 teaches the whole model."""
     rate: float = 1e-3
-    """Learning rate of the adapters; of the whole model a fifth of it, of its image encoders a twentieth."""
+    """Learning rate of the adapters, and of a detector; of the whole model a fifth of it, of its image encoders a twentieth."""
     seed: int = 0
     save_every: int = 50
     """Steps between checkpoints."""
+    least: float = 0.5
+    """Smallest share of a picture that is shown at a time; 1: always all of it."""
+    flips: float = 0.5
+    """How often pictures are mirrored."""
     workers: int = 1
     """Processes that prepare batches."""
 
@@ -52,11 +56,13 @@ def finetune(
     """
     single = processor.template == "monkey"
     task = converse(region_tasks(processor.verbs, names), 1 if single else how.questions)
+    if how.least < 1 or how.flips:
+        task = zoomed(task, least=how.least, flips=how.flips)
     mixture = Mixture([Part(examples, 1.0, task)], visits=how.steps * how.batch, seed=how.seed, look=True, report=report)
     taught: Any = adapters_on(model, how.rank, how.seed) if how.rank else model
     recipe = Recipe(
         name="finetune",
-        learn={"*lora_*": how.rate} if how.rank else rates_of(model, how.rate / 5, how.rate / 20),
+        learn=_learnt(taught, how.rate) if how.rank else rates_of(model, how.rate),
         steps=how.steps,
         batch=how.batch,
         save_every=how.save_every,
@@ -82,23 +88,35 @@ def region_tasks(verbs: Verbs, names: Sequence[str]) -> Mapping[Task, float]:
     if verbs.location:
         tasks[locate(verbs, several=verbs.detection is not None)] = 0.25
     if verbs.say_detection:
-        tasks[detect(verbs)] = 0.25
+        tasks[detect(verbs, most=100)] = 0.25
     if verbs.say_absent:
         tasks[absent(verbs, names)] = 0.1
     return tasks
 
 
 def adapters_on(model: GroundedModel, rank: int, seed: int = 0) -> Any:
-    """The model with PEFT's adapters of low rank on each of its linear maps but the output; all else is frozen."""
+    """The model with PEFT's adapters of low rank on each of its linear maps but the output, and with a copy of its detector that learns as a
+    whole, since its maps are convolutions; all else is frozen."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that it will drop
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear"))
+        whole = [name for name in ("detector",) if hasattr(model, name)]
+        settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", modules_to_save=whole or None)
+        return get_peft_model(model, settings)
 
 
-def rates_of(model: GroundedModel, rate: float, eyes: float) -> dict[str, float]:
-    """A learning rate for each part of a model: `eyes` for those whose name says that it is a tower, `rate` for the others."""
-    parts = {name: eyes if "tower" in name else rate for name, part in model.named_children() if any(True for _ in part.parameters())}
-    return parts | {name: rate for name, _ in model.named_parameters(recurse=False)}
+def _learnt(taught: Any, rate: float) -> dict[str, float]:
+    """The learning rates of adapters, and of what learns as a whole beside them."""
+    whole = "*modules_to_save*"
+    return {"*lora_*": rate} | ({whole: rate} if any("modules_to_save" in name for name, _ in taught.named_parameters()) else {})
+
+
+def rates_of(model: GroundedModel, rate: float) -> dict[str, float]:
+    """A learning rate for each part of a model: `rate` for a detector, a twentieth for those whose name says that they are towers, and a fifth
+    for the others."""
+    parts = [name for name, part in model.named_children() if next(part.parameters(), None) is not None]
+    slower = {name: 1 if name == "detector" else 20 if "tower" in name else 5 for name in parts}
+    alone = {name: 5 for name, _ in model.named_parameters(recurse=False)}
+    return {name: rate / times for name, times in (slower | alone).items()}

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.tensor import DTensor
 
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Mixture, Part
 from foveal.data.reading import LOG, Report
 from foveal.models import GroundedModel, Processor, open_model
-from foveal.train.checkpoint import aside, is_whole
+from foveal.train.checkpoint import aside, is_whole, last_whole_checkpoint
 from foveal.train.recipe import Recipe
 from foveal.train.trainer import train
 from foveal.zoo import find_model
@@ -70,7 +71,7 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     together = recipe.batch if stage.together else 1
     mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report)
     train(recipe, model, mixture, Encoding(processor, report), place)
-    _finish(model, processor, place / "model")
+    _finish(model, processor, place)
     return place / "model"
 
 
@@ -96,9 +97,11 @@ def _settle(stage: Stage, folder: Path, start: str | None) -> None:
 
 
 def _finish(model: GroundedModel, processor: Processor, place: Path) -> None:
-    """The first process writes the finished model; the others wait for it."""
+    """The first process writes the finished model; the others wait for it. Where each holds a part of the weights, all are in the last checkpoint."""
     if int(os.environ.get("RANK", "0")) == 0:
-        with aside(place) as new:
+        if any(isinstance(value, DTensor) or hasattr(value, "ds_id") for value in model.parameters()):
+            model = type(model).from_pretrained(str(last_whole_checkpoint(place)), dtype=torch.float32)
+        with aside(place / "model") as new:
             model.save_pretrained(new)
             processor.save_pretrained(new)
     if distributed.is_initialized():

@@ -194,6 +194,25 @@ def test_a_model_is_saved_and_opened_by_the_auto_classes(make_pixel_llm: Any, ki
     assert torch.equal(again.generate(**other, max_new_tokens=5), model.generate(**batch, max_new_tokens=5))
 
 
+@torch.no_grad()
+def test_the_detector_learns_from_the_pictures_that_were_searched_alone(make_pixel_llm: Any) -> None:
+    model, processor = make_pixel_llm(detector=DETECTOR)
+    model.eval()
+    batch = dict(processor.encode(taught()[:2], train=True))
+    objects = torch.tensor([[[4.0, 4.0, 30.0, 30.0], [0.0, 0.0, 0.0, 0.0]]])
+    losses = []
+    for number in range(2):
+        one = {"pixel_values": batch["pixel_values"][number : number + 1], "real": batch["real"][number : number + 1]}
+        rows = {"input_ids": batch["input_ids"][:1], "boxes_px": batch["boxes_px"][:1], "context": batch["context"][:1]}
+        torch.manual_seed(0)
+        alone = model(**rows, **one, objects=objects).box_loss
+        torch.manual_seed(0)
+        losses.append((alone, model(**batch, objects=objects, searched=torch.tensor([number])).box_loss))
+    for alone, among in losses:
+        torch.testing.assert_close(alone, among)
+    assert abs(losses[0][0] - losses[1][0]) > 1e-4
+
+
 DINO = {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14, "image_size": 28}
 
 
@@ -222,6 +241,8 @@ def test_what_a_model_lacks_is_refused_in_a_sentence(make_pixel_llm: Any) -> Non
     sight = model.encode_images(**processor.see([picture(1).pixels]))
     with pytest.raises(ValueError, match="without a detector"):
         model.detect(sight, [(56.0, 37.0)])
+    with pytest.raises(ValueError, match="without a detector"):
+        model(**processor.encode(taught()[:1], train=True), objects=torch.zeros(1, 1, 4))
     with pytest.raises(ValueError, match="without a mask decoder"):
         model.draw_masks(sight, torch.tensor([0]), torch.zeros(1, 4), torch.zeros(1, 4, 24), torch.zeros(1, 3, 32))
     with pytest.raises(StrictDataclassError, match="without a tower for places"):

@@ -1,5 +1,6 @@
 """What holds between examples and PixelLLM's rows: what is a prompt, what is read, what is learnt and where, and that every word gets its place."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,19 @@ def test_every_question_of_a_conversation_is_a_row_and_only_the_last_is_asked(pr
     assert processor.encode([talk], train=True)["context"].shape[0] == 1
     asked = processor.encode([talk])
     assert "how many" in processor.tokenizer.decode(asked["context"][0], skip_special_tokens=True)
+
+
+def test_everything_in_the_picture_is_what_the_detector_is_to_find(processor: PixelLLMProcessor) -> None:
+    boxes = (Box(0.0, 0.0, 0.5, 0.5), Box(0.5, 0.5, 1.0, 1.0))
+    answer = VERBS.say_detection([("cup", boxes[0]), ("hat", boxes[1])])
+    asked = example(VERBS.of("dense_captions"), answer).turns + example(VERBS.name(boxes[0]), GroundedText("cup")).turns
+    whole, other = Example("0", (picture(),), asked), example("Why?", GroundedText("hat"))
+    batch = processor.encode([other, whole, replace(whole, turns=asked[2:])], train=True)
+    assert len(batch["input_ids"]) == 3 and batch["image"].tolist() == [0, 1, 2] and batch["searched"].tolist() == [1]
+    torch.testing.assert_close(batch["objects"], torch.tensor([[[0.0, 0.0, 28.0, 18.5], [28.0, 18.5, 56.0, 37.0]]]))
+    assert "objects" not in processor.encode([other], train=True)
+    with pytest.raises(ValueError, match="a row is wanted"):
+        processor.encode([replace(whole, turns=asked[:2])], train=True)
 
 
 TEXTS = st.text(st.sampled_from("abcdhtu ,.-'#[]3é漢"), max_size=30)

@@ -1,10 +1,10 @@
 """How PixelLLM is asked: requests for captions of both lengths, of a region, of a place, and questions; each is a context, not a turn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from foveal.geometry import Region
-from foveal.grounding.text import GroundedText
+from foveal.grounding.text import GroundedText, tied
 from foveal.grounding.wordings.templates import Template
 from foveal.grounding.wordings.verbs import Verbs
 
@@ -22,6 +22,7 @@ __all__ = [
     "ask_object",
     "context_of",
     "phrase_of",
+    "say_everything",
 ]
 
 CAPTION, NARRATIVE, OBJECT, WHERE = "A photo of ", "A long image caption: ", "an object of ", "where is "
@@ -90,6 +91,11 @@ def ask_object(region: Region) -> GroundedText:
     return GroundedText.join(OBJECT, region)
 
 
+def say_everything(things: Sequence[GroundedText]) -> GroundedText:
+    """Everything in the picture, one after the other."""
+    return GroundedText.join(*[part for one in things for part in ("; ", one)][1:])
+
+
 VERBS = Verbs(
     family="PixelLLM",
     name=ask_object,
@@ -100,6 +106,7 @@ VERBS = Verbs(
     location=lambda phrase: GroundedText(WHERE + phrase.rstrip("? ")),
     segmentation=lambda phrase: GroundedText(OUTLINE + phrase.rstrip("? ")),
     dense_captions=GroundedText(EVERYTHING),
+    say_detection=lambda things: say_everything([tied(*thing) for thing in things]),
     every_word=True,
 )
 """What PixelLLM is asked by each verb; every word of an answer has its place."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from foveal.vision.box_tensors import box_areas, encode_boxes, generalized_iou, have_extent, pair_overlaps
-from foveal.vision.proposals import BoxDecoder, Cells, propose
+from foveal.vision.proposals import Cells, propose
 
 __all__ = [
     "LEVEL_RANGES",
@@ -77,7 +78,7 @@ class DetectionLoss:
 
 
 def detection_loss(
-    decoder: BoxDecoder,
+    decoder: Any,
     maps: Float[Tensor, "images rows cols dim"],
     size: tuple[int, int],
     objects: Float[Tensor, "images objects 4"],
@@ -88,7 +89,8 @@ def detection_loss(
     proposals: int = 1000,
     samples: int = 512,
 ) -> DetectionLoss:
-    """The whole loss on a fused map of pictures of `size` (width, height), whose things have the boxes `objects` in pixels.
+    """The whole loss of a `BoxDecoder` (or of PEFT's copy of one) on a fused map of pictures of `size` (width, height), whose things have the boxes
+    `objects` in pixels.
 
     Rows of `objects` without extent are padding. `generator` draws the regions of the second look.
     """

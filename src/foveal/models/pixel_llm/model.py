@@ -160,7 +160,8 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         sizes: Float[Tensor, "images 2"] | None = None,
         masks: Bool[Tensor, "rows height width"] | None = None,
         masked: Bool[Tensor, " rows"] | None = None,
-        objects: Float[Tensor, "images most 4"] | None = None,
+        objects: Float[Tensor, "searched most 4"] | None = None,
+        searched: Int[Tensor, " searched"] | None = None,
         pixel_values: Float[Tensor, "images 3 height width"] | None = None,
         real: Bool[Tensor, "images height width"] | None = None,
         sight: PixelSight | None = None,
@@ -170,7 +171,8 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         With `labels` (as `input_ids`; -100 is not to be predicted) the smoothed cross-entropy of each label under the logits before it. With
         `places`, in pixels of the input like `boxes_px`, the loss of the points of `placed` tokens; `sizes` are each image's (height, width)
         there, without padding. With `masks` of the rows that are `masked`, in the padded input, SAM's losses, asked with the boxes that the
-        `placed` tokens say. With `objects`, boxes of all things in pixels of the input (rows of zeros are padding), the detector's losses.
+        `placed` tokens say. With `objects`, boxes of all things in pixels of the input (rows of zeros are padding), the detector's losses, of
+        the images `searched`, or else of all.
         """
         sight = self._sight(pixel_values=pixel_values, real=real) if sight is None else sight
         image = torch.zeros(len(boxes_px), dtype=torch.long, device=boxes_px.device) if image is None else image
@@ -197,7 +199,10 @@ class PixelLLMForConditionalGeneration(GroundedModel):
                 shown = _shown(sizes[image[chosen]], masks[chosen])
                 parts["mask_loss"] = mask_losses(found, ious, masks[chosen], shown)["loss"]
         if objects is not None:
-            parts["box_loss"] = detection_loss(self.detector, sight.grids(), sight.size, objects).total
+            if self.config.detector is None:
+                raise ValueError("objects were given to a model that was made without a detector; one with detector={} is wanted.")
+            maps = sight.grids() if searched is None else sight.grids()[searched]
+            parts["box_loss"] = detection_loss(self.detector, maps, sight.size, objects).total
         weights = {"place_loss": self.config.place_weight}
         loss = torch.stack([weights.get(name, 1.0) * value for name, value in parts.items()]).sum() if parts else None
         return PixelLLMOutput(loss=loss, logits=logits, features=features, points=points, spread=spread, sight=sight, **parts)

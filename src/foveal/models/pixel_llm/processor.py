@@ -16,7 +16,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from foveal.geometry import Box, Frame, Mask, Point, Region, Trace, bounding_box, decode_mask
 from foveal.grounding import Example, GroundedText, Span, Turn
-from foveal.grounding.wordings.pixel_llm import TEMPLATES, VERBS, context_of, phrase_of
+from foveal.grounding.wordings.pixel_llm import EVERYTHING, TEMPLATES, VERBS, context_of, phrase_of
 from foveal.models.losses import IGNORED
 from foveal.models.pixel_llm.config import PixelLLMConfig
 from foveal.models.pixel_llm.writer import special_tokens
@@ -118,20 +118,30 @@ class PixelLLMProcessor(Processor):
     ) -> BatchFeature:
         """Rows of examples as tensors: `boxes_px`, `points_px`, `point_labels`, `image`, `context`, `sizes`; with `train`, a row for each question
         with its answer, and `input_ids`, `labels`, `places`, `placed`, and masks where answers have some; without, the last question of each,
-        and, where it asks for a place, the expression as `input_ids`.
+        and, where it asks for a place, the expression as `input_ids`. What `Verbs.dense_captions` asks for is no row in training: the regions of
+        its answer are what the detector is to find, `objects` of the images `searched`.
 
         Rows are padded on the right, whatever `padding_side`; `rng` is not used, since nothing is drawn. ValueError for a question of more than
-        one region, or one that is too long.
+        one region, or one that is too long, and where nothing is asked that makes a row.
         """
         rows: list[_Row] = []
         frames: list[Frame] = []
+        things: list[tuple[int, Sequence[Region]]] = []
         pictures = [picture for example in examples for picture in example.images]
         for example in examples:
             if not example.images:
                 raise ValueError(f"example {example.id!r} has no image; one is wanted.")
-            rows += [self._row(turns, len(frames), example, train) for turns in _pairs(example, train)]
+            for asked, answer in _pairs(example, train):
+                if train and answer and asked.said.text == EVERYTHING:
+                    things.append((len(frames), answer.said.regions))
+                else:
+                    rows.append(self._row((asked, answer), len(frames), example, train))
             frames += [self.plan((picture.width, picture.height)) for picture in example.images]
-        batch = self._prompts(rows, frames) | self._texts(rows, frames, train)
+        if not rows:
+            raise ValueError(
+                f"nothing is asked that is answered in words of {len(examples)} examples, the first {examples[0].id!r}; a row is wanted."
+            )
+        batch = self._prompts(rows, frames) | self._texts(rows, frames, train) | _objects(things, frames)
         batch["sizes"] = torch.tensor([[frame.sy, frame.sx] for frame in frames])
         return BatchFeature({**batch, **(self.see([pixels_of(picture) for picture in pictures]) if look else {})})
 
@@ -264,6 +274,18 @@ def _pairs(example: Example, train: bool) -> Iterator[tuple[Turn, Turn | None]]:
     for number in asked:
         if number + 1 < len(turns):
             yield turns[number], turns[number + 1]
+
+
+def _objects(things: Sequence[tuple[int, Sequence[Region]]], frames: Sequence[Frame]) -> dict[str, Tensor]:
+    """`objects`, boxes "searched most 4" in pixels of the input of everything in a picture, and `searched`, which picture each row is of."""
+    if not things:
+        return {}
+    boxes = []
+    for first, regions in things:
+        image = first + (regions[0].image if regions else 0)
+        boxes.append((image, torch.tensor([frames[image].to(bounding_box(region)) for region in regions]).view(-1, 4)))
+    objects = pad_sequence([some for _, some in boxes], True)
+    return {"objects": objects, "searched": torch.tensor([image for image, _ in boxes])}
 
 
 def _placed(said: GroundedText, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
