@@ -114,6 +114,7 @@ dense = Stage(
     data=lvis,
     start=align,
     prepare=copy_projector,
+    alike=True,
 )
 """Stage II: both projectors and the sampler learn."""
 
@@ -138,5 +139,6 @@ instruct = Stage(
     ),
     data=everything,
     start=dense,
+    alike=True,
 )
 """Stage III: everything learns. Nothing is known in which 7B and 13B differ; what fits into memory does, and is `accumulate`."""

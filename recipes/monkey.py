@@ -1,6 +1,7 @@
 """Monkey (arXiv 2311.06607): one stage on twenty sets of captions and questions, from a Qwen-VL that is given windows and adapters."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from data_files import part
@@ -8,9 +9,10 @@ from foveal.data.mixture import Part, Task
 from foveal.data.tasks import caption, followed_by, of_split, spoken
 from foveal.grounding.wordings import VERBS
 from foveal.grounding.wordings.monkey import VQA_HINT
+from foveal.models import GroundedModel
 from foveal.train import Recipe, Stage
 
-__all__ = ["SAMPLES", "balanced", "multi_task"]
+__all__ = ["SAMPLES", "balanced", "multi_task", "multi_task_lora"]
 
 MONKEY = VERBS["monkey"]
 _CAPTION, _ASK = caption(MONKEY), of_split(spoken)
@@ -67,3 +69,21 @@ multi_task = Stage(
 )
 """The adapters of all windows, the resampler and the whole language model learn; the encoder, and the norm and matrix behind the resampler, do
 not. It begins with `foveal convert Qwen-VL START --canvas 896x896 --adapters 4`."""
+
+
+def adapted(model: GroundedModel) -> None:
+    """From here on the language model has adapters on all of its linear layers, as the release's variant for little memory."""
+    model.adapt(64, 128.0)
+
+
+multi_task_lora = replace(
+    multi_task,
+    recipe=replace(
+        multi_task.recipe,
+        name="monkey-multi-task-lora",
+        learn={"vision_tower.*lora*": 1e-5, "connector.resampler": 1e-5, "language_model.*lora_*": 1e-4},
+    ),
+    prepare=adapted,
+    finish=lambda model: model.merge(),
+)
+"""The same, where little memory is: of the language model, adapters learn, and are merged in the end. Their rank and rate are ours."""

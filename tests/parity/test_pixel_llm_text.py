@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import BertConfig, T5Config
 
+from foveal.models.lora import merge_lora
 from foveal.models.losses import IGNORED, token_cross_entropy
 from foveal.models.pixel_llm.decoding import search, write
 from foveal.models.pixel_llm.language import build_writer
 from foveal.models.pixel_llm.layout import as_ours
-from foveal.models.pixel_llm.lora import merge_lora
 from foveal.models.pixel_llm.writer import Writer
 
 

@@ -144,7 +144,9 @@ def test_a_stage_whose_weights_are_sharded_ends_with_a_whole_model(tmp_path: Pat
         part.save_pretrained(tmp_path / "start")
     Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
     red = Note(tied("red", Box(0.0, 0.0, 0.5, 1.0)), "object")
-    write_examples(tmp_path / "some.jsonl", [Example(str(number), (Picture(60, 40, str(tmp_path / "red.png")),), notes=(red,)) for number in range(4)])
+    write_examples(
+        tmp_path / "some.jsonl", [Example(str(number), (Picture(60, 40, str(tmp_path / "red.png")),), notes=(red,)) for number in range(4)]
+    )
     run(tmp_path / "one", 1, code=STAGE)
     run(tmp_path / "shards", 2, code=STAGE, **fsdp())
     (start, _), (one, _), (shards, _) = (open_model(str(tmp_path / name), torch.float32) for name in ("start", "one/all/model", "shards/all/model"))

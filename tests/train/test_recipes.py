@@ -22,6 +22,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2
 from foveal.cli import main
 from foveal.cli.sources import from_file, source_named
 from foveal.data.loader import Encoding
+from foveal.data.mixture import Mixture
 from foveal.geometry import Box, encode_mask
 from foveal.grounding import Example, GroundedText, Note, Picture, Turn, tied, write_examples
 from foveal.models import open_model
@@ -50,10 +51,13 @@ def models(make_ferret: Any, make_pixel_llm: Any, tmp_path_factory: pytest.TempP
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
     tokenizer = tiny.qwen_tokenizer._get_wrapped_function()(tiny.rank_file._get_wrapped_function()(tmp_path_factory))
+    monkey_lora = tiny.build_monkey(tokenizer)
+    monkey.adapted(monkey_lora[0])
     return {
         "ferret": make_ferret(position_cells=0, grids=[], local_vision_config=None, projector="linear"),
         "ferret_v2": make_ferret(position_cells=0),
         "monkey": tiny.build_monkey(tokenizer),
+        "monkey_lora": monkey_lora,
         "pixel_llm": make_pixel_llm(detector=DETECTOR, text_length=40, context_length=40),
         "pixel_llm_t5": make_pixel_llm("t5", detector=DETECTOR, lora_rank=2),
     }
@@ -108,9 +112,11 @@ def expected(which: str, names: Sequence[str]) -> set[str]:
             return all_but(names, "overview_tower.", "local_tower.", "language_model.")
         case ["ferret_v2", "instruct"]:
             return set(names)
-        case ["monkey", _]:
+        case ["monkey", stage]:
             frozen = all_but(beginning(names, "vision_tower."), *(name for name in names if "_lora." in name))
-            return set(names) - frozen - {"connector.proj", "connector.norm.weight", "connector.norm.bias"}
+            learnt = set(names) - frozen - {"connector.proj", "connector.norm.weight", "connector.norm.bias"}
+            whole = stage.endswith("_lora")
+            return {name for name in learnt if not (whole and name.startswith("language_model.")) or ".lora_A." in name or ".lora_B." in name}
         case ["pixel_llm", stage]:
             learnt = pixel_llm_learns(stage.removesuffix("_t5"), names)
             whole = stage.endswith("_t5")
@@ -251,6 +257,42 @@ def test_the_stages_of_ferret_v2_follow_one_another_and_none_is_run_twice(models
     assert (runs / "ferret-v2-align/losses.json").is_file()
 
 
+def test_a_language_model_learns_through_adapters_that_are_merged_in_the_end(models: Mapping[str, Any], data: Path, tmp_path: Path) -> None:
+    start, runs = tmp_path / "start", tmp_path / "runs"
+    for one in models["monkey"]:
+        one.save_pretrained(start)
+    place = run_stage(shrunk(monkey.multi_task_lora).set(accumulate=1), runs, data, str(start))
+    last = runs / "monkey-multi-task-lora" / "checkpoint-2"
+    again = type(models["monkey"][0]).from_pretrained(last, dtype=torch.float32)
+    assert any(".lora_B." in name for name in again.state_dict()) and json.loads((last / "config.json").read_text())["lora_rank"] == 64
+    before, after = weights(start), weights(place)
+    assert before.keys() == after.keys() and json.loads((place / "config.json").read_text())["lora_rank"] == 0
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert any(name.startswith("language_model.") for name in moved)
+    assert all(before[name].ndim == 2 and "lm_head" not in name for name in moved if name.startswith("language_model."))
+    again.merge()
+    assert all(torch.allclose(value, after[name], atol=1e-6) for name, value in again.state_dict().items())
+    again.adapt(2)
+    with pytest.raises(ValueError, match="merge them first"):
+        again.adapt(2)
+
+
+def test_examples_of_like_length_share_a_batch(models: Mapping[str, Any], data: Path) -> None:
+    _, processor = models["ferret_v2"]
+    parts = [part for part in ferret_v2.instruct.data(data)]
+
+    def padding(**grouping: Any) -> tuple[float, list[int]]:
+        mixture = Mixture(parts, visits=64, look=True, **grouping)
+        lengths = [processor.length(mixture[visit]) for visit in range(64)]
+        rows = [lengths[start : start + 4] for start in range(0, 64, 4)]
+        return 1 - sum(lengths) / sum(4 * max(row) for row in rows), sorted(lengths)
+
+    (mixed, some), (alike, same) = padding(), padding(key=processor.length, group=4)
+    assert some == same and alike < mixed / 2
+    batch = Encoding(processor)([Mixture(parts, visits=1, look=True)[0]])
+    assert batch["input_ids"].shape[1] == some[0] or batch["input_ids"].shape[1] in some
+
+
 def test_the_tiles_projector_begins_as_a_copy_of_the_overviews(models: Mapping[str, Any], data: Path, tmp_path: Path) -> None:
     start = tmp_path / "start"
     for one in models["ferret_v2"]:
@@ -314,7 +356,8 @@ def test_a_ferret_is_put_together_of_trained_parts(tiles: str | None, width: int
 
 def of(models: Mapping[str, Any], which: str) -> Any:
     file, name = which.split(":")
-    return models[f"{file}_t5" if name.endswith("_t5") else file]
+    kind = next((ending for ending in ("_t5", "_lora") if name.endswith(ending)), "")
+    return models[file + kind]
 
 
 def chain(stage: Stage) -> list[Stage]:

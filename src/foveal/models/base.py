@@ -12,6 +12,7 @@ from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from foveal.models.lora import add_lora, linear_layers, merge_lora, reset_lora
 from foveal.models.losses import token_cross_entropy
 
 __all__ = ["ConversationModel", "GroundedModel", "GroundedOutput", "Sight", "padding_to_left", "positions_of", "scatter_features"]
@@ -94,6 +95,29 @@ class ConversationModel(GroundedModel, GenerationMixin):
     """What `forward`, `generate` and `embed` take beside text."""
 
     _skip_keys_device_placement = ("past_key_values",)
+
+    def begin(self) -> None:
+        """The end of a model's making: adapters where its configuration has some, and weights as they start."""
+        if self.config.lora_rank:
+            add_lora(self.language_model, self.config.lora_rank, self.config.lora_alpha, linear_layers(self.language_model))
+        self.post_init()
+        reset_lora(self.language_model)
+
+    def adapt(self, rank: int, alpha: float = 32.0) -> None:
+        """Puts adapters of this rank beside every linear layer of the language model but its output (Hu et al. 2021), which change nothing as
+        they begin; the configuration says so, and a saved model has them. ValueError for a model that has some.
+
+        Wants PEFT; ImportError, saying so, without.
+        """
+        if self.config.lora_rank:
+            raise ValueError(f"the language model has adapters of rank {self.config.lora_rank}; merge them first.")
+        add_lora(self.language_model, rank, alpha, linear_layers(self.language_model))
+        self.config.lora_rank, self.config.lora_alpha = rank, alpha
+
+    def merge(self) -> None:
+        """Folds the language model's adapters, if it has some, into the layers beside which they stand."""
+        merge_lora(self.language_model)
+        self.config.lora_rank = 0
 
     @abstractmethod
     def _sight(self, *looks: Any, **named: Any) -> Sight:

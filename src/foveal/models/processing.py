@@ -181,6 +181,10 @@ class ConversationProcessor(Processor):
     def write_example(self, example: Example, *, train: bool = False) -> Row:
         """One example as a row of `batch`. Without `train` it ends with the last question."""
 
+    def length(self, example: Example) -> int:
+        """Tokens of an example in training, images included. ValueError as in `encode`."""
+        return len(self.write_example(example, train=True)[0].ids)
+
     def draw(self, region: Region, size: tuple[int, int], rng: np.random.Generator | None = None, *, inside: Region | None = None) -> Any:
         """Points of a region and the starts of what samples them. ValueError where a model cannot be pointed at regions by features."""
         raise ValueError(f"{type(self).__name__} has no features of regions: point with words.")

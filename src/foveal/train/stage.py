@@ -40,6 +40,10 @@ class Stage:
     """Where it begins: the stage before, a model's folder or name; None where the caller says it."""
     prepare: Callable[[GroundedModel], None] = field(default=lambda model: None)
     """What is done to the model before it learns, as to copy a projector."""
+    finish: Callable[[GroundedModel], None] = field(default=lambda model: None)
+    """What is done to the model that has learnt before it is written, as to merge adapters."""
+    alike: bool = False
+    """Whether examples of like length share a batch, so that less of it is padding; for families whose processor knows lengths."""
     together: bool = False
     """Whether each batch comes from one part alone."""
 
@@ -69,9 +73,10 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     recipe = stage.recipe
     parts = stage.data(data_root)
     together = recipe.batch if stage.together else 1
-    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report)
+    grouping: dict[str, Any] = {"key": processor.length, "group": recipe.batch} if stage.alike else {}
+    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report, **grouping)
     train(recipe, model, mixture, Encoding(processor, report), place)
-    _finish(model, processor, place)
+    _finish(stage, model, processor, place)
     return place / "model"
 
 
@@ -96,11 +101,12 @@ def _settle(stage: Stage, folder: Path, start: str | None) -> None:
         new.replace(file)
 
 
-def _finish(model: GroundedModel, processor: Processor, place: Path) -> None:
+def _finish(stage: Stage, model: GroundedModel, processor: Processor, place: Path) -> None:
     """The first process writes the finished model; the others wait for it. Where each holds a part of the weights, all are in the last checkpoint."""
     if int(os.environ.get("RANK", "0")) == 0:
         if any(isinstance(value, DTensor) or hasattr(value, "ds_id") for value in model.parameters()):
             model = type(model).from_pretrained(str(last_whole_checkpoint(place)), dtype=torch.float32)
+        stage.finish(model)
         with aside(place / "model") as new:
             model.save_pretrained(new)
             processor.save_pretrained(new)

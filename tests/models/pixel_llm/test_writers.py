@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BartConfig, BertConfig, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen3Config, T5Config
 
+from foveal.models.lora import add_lora, merge_lora
 from foveal.models.monkey.language import Qwen7BConfig
 from foveal.models.pixel_llm.language import build_writer
-from foveal.models.pixel_llm.lora import add_lora, merge_lora
 from foveal.models.pixel_llm.writer import Writer
 
 DIM, WORDS = 6, 20

@@ -94,6 +94,10 @@ class FerretConfig(PreTrainedConfig):
     """Whether questions write region features (an ablation)."""
     template: str = "ferret_v1"
     """Name of the conversation template."""
+    lora_rank: int = 0
+    """Of adapters beside every linear layer of the language model, which is then frozen; 0: none."""
+    lora_alpha: float = 32.0
+    """W' = W + lora_alpha / lora_rank · B A."""
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:

@@ -68,6 +68,10 @@ class MonkeyConfig(PreTrainedConfig):
     """Coordinates are written as whole numbers from 0 to `bins` - 1."""
     template: str = "monkey"
     """Name of the conversation template."""
+    lora_rank: int = 0
+    """Of adapters beside every linear layer of the language model, which is then frozen; 0: none."""
+    lora_alpha: float = 32.0
+    """W' = W + lora_alpha / lora_rank · B A."""
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:

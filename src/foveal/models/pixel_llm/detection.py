@@ -102,9 +102,8 @@ def detection_loss(
     boxes, _ = propose(cells, strides.new_tensor([size]), peaks, proposals, decoder.proposal_overlap)
     drawn = sample_regions(boxes, objects, samples, generator=generator)
     found, imagined = heat_losses(cells.heat, targets)
-    return DetectionLoss(
-        found, imagined, reach_loss(cells.reach, targets), *region_losses(*decoder.judge(levels, strides, drawn.boxes), drawn, objects), drawn
-    )
+    logits, deltas = decoder.judge(levels, strides, drawn.boxes)
+    return DetectionLoss(found, imagined, reach_loss(cells.reach, targets), *region_losses(logits, deltas, drawn, objects), drawn)
 
 
 @torch.no_grad()

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from transformers import BertConfig, PreTrainedConfig, T5Config
 
+from foveal.models.lora import add_lora
 from foveal.models.pixel_llm.causal import CausalWriter
 from foveal.models.pixel_llm.encoder_decoder import EncoderDecoderWriter
-from foveal.models.pixel_llm.lora import add_lora
 from foveal.models.pixel_llm.prefix import PrefixWriter
 from foveal.models.pixel_llm.writer import Writer
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedConfig, initialization
 
-from foveal.models.pixel_llm.lora import reset_lora
+from foveal.models.lora import reset_lora
 
 __all__ = ["Draft", "Writer", "seen_places", "special_tokens", "start"]
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from transformers import initialization
 
-__all__ = ["add_lora", "merge_lora", "reset_lora"]
+__all__ = ["add_lora", "linear_layers", "merge_lora", "reset_lora"]
 
 
 def add_lora(model: nn.Module, rank: int, alpha: float, targets: Sequence[str]) -> None:
@@ -30,6 +30,12 @@ def add_lora(model: nn.Module, rank: int, alpha: float, targets: Sequence[str]) 
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets)), model)
 
 
+def linear_layers(model: Any) -> tuple[str, ...]:
+    """The names that a language model's linear layers end with, but for its output's."""
+    output = model.get_output_embeddings()
+    return tuple(sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not output}))
+
+
 def merge_lora(model: nn.Module) -> None:
     """Fold the adapters into the layers beside which they are; what is left is plain and needs no PEFT, nor a rank in its configuration.
 
@@ -43,6 +49,7 @@ def merge_lora(model: nn.Module) -> None:
         layer.merge()
         plain = layer.get_base_layer()
         model.set_submodule(name, plain.requires_grad_(True))
+    model.__dict__.pop("peft_config", None)  # or PEFT warns that adapters come upon adapters
 
 
 def reset_lora(model: nn.Module) -> None:
