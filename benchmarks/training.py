@@ -38,11 +38,21 @@ def main(
 ) -> None:
     """Time whole steps (forward, backward, update) on drawn scenes with questions, the language model alone, and the loader beside them."""
     kind = "GPU" if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    columns = ("model", "a step", "tokens a second", "of the step is waiting", "peak, GFLOP/s", "step, of it", "language model, of it", "padding")
+    columns = (
+        "model",
+        "a step",
+        "tokens a second",
+        "of the step is waiting",
+        "peak, GFLOP/s",
+        "step, of it",
+        "language model, of it",
+        "padding",
+        "of like length",
+    )
     table = Table(*columns, title=f"training, batches of {batch}, {kind}; peak: large float32 products, beside each model", title_justify="left")
     for name in model or MODELS:
         table.add_row(name, *_measured(name, steps, batch))
-    Console(width=150).print(table)
+    Console(width=170).print(table)
 
 
 def _measured(name: str, steps: int, batch: int) -> tuple[str, ...]:
@@ -69,6 +79,7 @@ def _measured(name: str, steps: int, batch: int) -> tuple[str, ...]:
         f"{counter.get_total_flops() / works / peak:.0%}",
         f"{inner.get_total_flops() / alone / peak:.0%}",
         f"{1 - real:.0%}",
+        " → ".join(f"{share:.1%}" for share in _paddings(session, batch)),
     )
 
 
@@ -87,14 +98,31 @@ def _loader(session: Session, batches: int, batch: int) -> DataLoader:
     return DataLoader(mixture, batch, collate_fn=Encoding(session.processor), num_workers=1, prefetch_factor=2)
 
 
+def _paddings(session: Session, batch: int, batches: int = 32) -> list[float]:
+    """How much of batches of scenes of all sizes is padding: as they come, and where examples of like length share a batch (`Stage.alike`)."""
+    processor: Any = session.processor
+    if not hasattr(processor, "length"):
+        return []
+    tasks = converse(region_tasks(processor.verbs, ["unicorn"]), 1 if processor.template == "monkey" else 6)
+    shares, visits = [], batch * batches
+    for grouping in ({}, {"key": processor.length, "group": batch}):
+        mixture = Mixture([Part(_Drawn(SceneStyle()), 1.0, tasks)], visits=visits, **grouping)
+        lengths = np.array([processor.length(mixture[visit]) for visit in range(visits)]).reshape(batches, batch)
+        shares.append(1 - float(lengths.sum() / (lengths.max(1) * batch).sum()))
+    return shares
+
+
 class _Drawn:
     """Scenes drawn when they are asked for, with their things as notes."""
+
+    def __init__(self, style: SceneStyle | None = None) -> None:
+        self.style = style or SceneStyle(sides=((448, 448, 1.0),))
 
     def __len__(self) -> int:
         return 1000
 
     def __getitem__(self, index: int) -> Example:
-        drawing = draw_scene(index, "train", SceneStyle(sides=((448, 448, 1.0),)))
+        drawing = draw_scene(index, "train", self.style)
         height, width = drawing.labels.shape
         view = view_of(drawing)
         notes = tuple(Note(tied(name, box), "object") for name, box in zip(view.names, view.boxes, strict=True))

@@ -109,9 +109,11 @@ COLUMNS = {
     "pointed at": ("roc_box", "roc_point", "roc_mask"),
     "pointed at, under 32 px": ("roc_box_small", "roc_point_small", "roc_mask_small"),
     "located, IoU 0.5": ("rec_p50",),
-    "located, under 32 px": ("rec_p50_small",),
 }
 """Which figures of benchmarks/nano_measures.py a column sums up."""
+ERROR = "box read halfway, error"
+"""Of the box that the language model knows in the middle of its layers as it begins to spell it (recipes/nano_pupil.py), in shares of the
+picture's side: what there is to compare long before boxes are spelt rightly."""
 
 
 @dataclass
@@ -131,22 +133,22 @@ class Ablation:
         towers: Any = self.shipped.model.float()
         return {"clip": towers.overview_tower.backbone, "dino": towers.local_tower.backbone}
 
-    def looked(self, name: str) -> list[tuple[Shard, np.ndarray]]:
+    def looked(self, name: str, split: str = "train") -> list[tuple[Shard, np.ndarray]]:
         """The pictures as an eye sees them, with the features that its frozen encoders make of them."""
-        eye, place = EYES[name], self.folder / f"features-{name}"
-        drawn = self.drawn(eye)
+        eye, place = EYES[name], self.folder / f"features-{name}{'' if split == 'train' else f'-{split}'}"
+        drawn = self.drawn(eye, split)
         place.mkdir(parents=True, exist_ok=True)
         for number, shard in enumerate(track(drawn, description=f"looking, {name}")):
             if not (path := place / f"{number:04d}.npy").exists():
                 feature_shard(partial(self.see, eye), shard, path)
         return [(shard, np.load(place / f"{number:04d}.npy", mmap_mode="r")) for number, shard in enumerate(drawn)]
 
-    def drawn(self, eye: Eye) -> list[Shard]:
+    def drawn(self, eye: Eye, split: str = "train") -> list[Shard]:
         """The pictures, cut as an eye wants them."""
         place = self.folder / f"pictures-{eye.side}{'-tiles' * (eye.tiles is not None)}"
-        for _ in build(place, self.pictures, side=eye.side, grids=GRIDS_V2 if eye.tiles else ()):
+        for _ in build(place, self.pictures if split == "train" else self.scenes, split, side=eye.side, grids=GRIDS_V2 if eye.tiles else ()):
             pass
-        return open_shards(place)
+        return open_shards(place, split)
 
     @torch.no_grad()
     def see(self, eye: Eye, overviews: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,6 +196,30 @@ class Ablation:
             return self._stage(variant, replace(STAGE_III, steps=last, learn=learn), before, "last-frozen", TASKS)
         learn |= {"overview_tower": EYES_RATE, "local_tower": EYES_RATE}
         return self._stage(variant, replace(STAGE_III, steps=last, learn=learn), before, "last", TASKS)
+
+    @torch.no_grad()
+    def errors(self, variant: Variant) -> list[tuple[float, float]]:
+        """For each held-out picture the mean error of the boxes read halfway, and that of always reading the middle of all boxes; kept."""
+        place = self.taught(variant)
+        kept = place.with_name(f"{place.name}-errors.json")
+        if not kept.exists():
+            model, processor = Pupil.from_pretrained(place).eval(), FerretProcessor.from_pretrained(place)
+            model.digits = torch.tensor(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
+            looked = self.looked(variant.eye, "test")
+            asked = Asked(
+                [(shard, features if variant.frozen else None) for shard, features in looked], processor, {"locate": 1.0}, QUESTIONS, seed=1
+            )
+            found = []
+            for number in track(range(min(self.scenes, len(asked) // asked.visits)), description=f"reading {place}"):
+                batch = collate_asked([asked[number]], processor.tokenizer.pad_token_id, tiles=bool(processor.grids))
+                known = ~batch["places"][..., 0].isnan()
+                batch["places"][:, 1:][known[:, :-1] & known[:, 1:]] = torch.nan  # before the first digit is said
+                if known.any():
+                    boxes = batch["places"][~batch["places"][..., 0].isnan()]
+                    found.append((float(model(**batch)["places"]), boxes.tolist()))
+            middle = torch.cat([torch.tensor(boxes) for _, boxes in found]).mean(0)
+            kept.write_text(json.dumps([(error, float((torch.tensor(boxes) - middle).abs().mean())) for error, boxes in found]))
+        return [(error, blind) for error, blind in json.loads(kept.read_text())]
 
     def _start(self, variant: Variant) -> Path:
         place = self.folder / f"start-{variant.eye}-{variant.region_map}"
@@ -274,14 +300,22 @@ def rows_of(runs: Sequence[Ablation], variants: Mapping[str, Variant]) -> dict[s
             seeds = [summed(found, names) for found in each]
             right, count = sum(round(one.value * one.count) for one in seeds), sum(one.count for one in seeds)
             rows[title][column] = asdict(Figure(right / count, count, *interval(right, count))) | {"seeds": [one.value for one in seeds]}
+        errors = [np.array(run.errors(variant)) for run in runs]
+        both = np.concatenate(errors)
+        middle, away = both[:, 0].mean(), 1.96 * both[:, 0].std() / len(both) ** 0.5
+        rows[title][ERROR] = asdict(Figure(float(middle), len(both), float(middle - away), float(middle + away))) | {
+            "seeds": [float(some[:, 0].mean()) for some in errors],
+            "blind": float(both[:, 1].mean()),
+        }
     return rows
 
 
 def _show(title: str, rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    table = Table("variant", *COLUMNS, title=title, title_justify="left")
-    lines = [f"| {' | '.join(('variant', *COLUMNS))} |", f"|---|{'---|' * len(COLUMNS)}"]
+    columns = (*COLUMNS, ERROR)
+    table = Table("variant", *columns, title=title, title_justify="left")
+    lines = [f"| {' | '.join(('variant', *columns))} |", f"|---|{'---|' * len(columns)}"]
     for name, row in rows.items():
-        cells = [f"{one['value']:.1%} ({one['low']:.1%} – {one['high']:.1%})".replace("%", " %") for one in row.values()]
+        cells = [f"{one['value']:.1%} ({100 * one['low']:.1f} – {100 * one['high']:.1f})".replace("%", " %") for one in row.values()]
         table.add_row(name, *cells)
         lines.append(f"| {' | '.join((name, *cells))} |")
     Console(width=160).print(table)
@@ -294,12 +328,12 @@ def _plot(parts: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> No
 
     plot = Plot(figsize=(12, 4.6), layout="constrained")
     for axes, (title, rows) in zip(plot.subplots(1, len(parts)), parts.items(), strict=True):
-        for column in COLUMNS:
+        for column in (*COLUMNS, ERROR):
             cells = [row[column] for row in rows.values()]
             values, low, high = (np.array([100 * cell[name] for cell in cells]) for name in ("value", "low", "high"))
             axes.errorbar(range(len(rows)), values, yerr=[values - low, high - values], marker="o", capsize=3, label=column)
         axes.set_xticks(range(len(rows)), list(rows), rotation=30, ha="right")
-        axes.set(title=title, ylabel="right, %", ylim=(0, 100))
+        axes.set(title=title, ylabel="%", ylim=(0, 100))
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     plot.savefig(out, dpi=110)
@@ -319,6 +353,7 @@ def main(
     for run in runs:  # one seed after the other, so that the first is whole early
         for variant in (*LADDER.values(), *RESOLUTIONS.values()):
             run.answered(variant)
+            run.errors(variant)
     parts = {"the ladder": rows_of(runs, LADDER), "resolution": rows_of(runs, RESOLUTIONS)}
     (folder / "results.json").write_text(json.dumps({"steps": steps, "seeds": seeds, "parts": parts}, indent=1))
     (folder / "table.md").unlink(missing_ok=True)

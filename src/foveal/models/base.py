@@ -1,6 +1,7 @@
 """What every model of the house shares: the sight of images, the output of a step, and how features fill their placeholders."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
@@ -99,20 +100,25 @@ class ConversationModel(GroundedModel, GenerationMixin):
     def begin(self) -> None:
         """The end of a model's making: adapters where its configuration has some, and weights as they start."""
         if self.config.lora_rank:
-            add_lora(self.language_model, self.config.lora_rank, self.config.lora_alpha, linear_layers(self.language_model))
+            self._add_adapters()
         self.post_init()
         reset_lora(self.language_model)
 
-    def adapt(self, rank: int, alpha: float = 32.0) -> None:
-        """Puts adapters of this rank beside every linear layer of the language model but its output (Hu et al. 2021), which change nothing as
-        they begin; the configuration says so, and a saved model has them. ValueError for a model that has some.
+    def adapt(self, rank: int, alpha: float = 32.0, targets: Sequence[str] = ()) -> None:
+        """Puts adapters of this rank beside linear layers of the language model (Hu et al. 2021): those whose names end with one of `targets`, or all
+        but its output. They change nothing as they begin; the configuration says so, and a saved model has them. ValueError for a model that
+        has some.
 
         Wants PEFT; ImportError, saying so, without.
         """
         if self.config.lora_rank:
             raise ValueError(f"the language model has adapters of rank {self.config.lora_rank}; merge them first.")
-        add_lora(self.language_model, rank, alpha, linear_layers(self.language_model))
-        self.config.lora_rank, self.config.lora_alpha = rank, alpha
+        self.config.lora_rank, self.config.lora_alpha, self.config.lora_targets = rank, alpha, list(targets)
+        self._add_adapters()
+
+    def _add_adapters(self) -> None:
+        targets = self.config.lora_targets or linear_layers(self.language_model)
+        add_lora(self.language_model, self.config.lora_rank, self.config.lora_alpha, targets)
 
     def merge(self) -> None:
         """Folds the language model's adapters, if it has some, into the layers beside which they stand."""

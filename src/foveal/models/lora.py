@@ -25,7 +25,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float, targets: Sequence[str]) 
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError("a language model with adapters needs PEFT: pip install 'foveal[train]'") from error
-    if not any(name.rpartition(".")[2] in targets for name, _ in model.named_modules()):
+    if not any(f".{name}".endswith(f".{target}") for name, _ in model.named_modules() for target in targets):
         raise ValueError(f"no layer of {type(model).__name__} is named {', '.join(targets)}; names of linear layers are wanted for adapters.")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets)), model)
 

@@ -69,9 +69,11 @@ class MonkeyConfig(PreTrainedConfig):
     template: str = "monkey"
     """Name of the conversation template."""
     lora_rank: int = 0
-    """Of adapters beside every linear layer of the language model, which is then frozen; 0: none."""
+    """Of adapters beside linear layers of the language model; 0: none."""
     lora_alpha: float = 32.0
     """W' = W + lora_alpha / lora_rank · B A."""
+    lora_targets: list | tuple = ()
+    """What the names of these layers end with; empty: all but the output."""
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: object) -> None:
