@@ -105,7 +105,8 @@ def _paddings(session: Session, batch: int, batches: int = 32) -> list[float]:
         return []
     tasks = converse(region_tasks(processor.verbs, ["unicorn"]), 1 if processor.template == "monkey" else 6)
     shares, visits = [], batch * batches
-    for grouping in ({}, {"key": processor.length, "group": batch}):
+    kinds: list[dict[str, Any]] = [{}, {"key": processor.length, "group": batch}]
+    for grouping in kinds:
         mixture = Mixture([Part(_Drawn(SceneStyle()), 1.0, tasks)], visits=visits, **grouping)
         lengths = np.array([processor.length(mixture[visit]) for visit in range(visits)]).reshape(batches, batch)
         shares.append(1 - float(lengths.sum() / (lengths.max(1) * batch).sum()))

@@ -5,18 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from data_files import part
 from ferret import CHECKPOINTED, FERRET, grit
 from foveal.data.mixture import Part, Task
 from foveal.data.tasks import caption, detect, followed_by, name_all, of_split, spoken
 from foveal.models import GroundedModel
-from foveal.models.losses import IGNORED
 from foveal.train import Recipe, Stage
 
-__all__ = ["SHORT", "align", "copy_projector", "dense", "instruct", "overview_alone"]
+__all__ = ["SHORT", "align", "copy_projector", "dense", "instruct"]
 
 SHORT = "\nAnswer the question using a single word or phrase."
 """What LLaVA-1.5's mixture, from which the paper takes its sets of questions, puts behind those with short answers."""
@@ -30,27 +27,6 @@ QUESTIONS: Mapping[str, tuple[float, Task]] = {
     "textcaps": (22.0, caption(FERRET)),
 }
 """Thousands of samples: those of LLaVA-1.5's mixture; TextVQA, which is not in it, counts as many as it has."""
-
-
-def overview_alone(model: GroundedModel) -> None:
-    """From here on the model is shown no tiles: what its processor made of them is taken out of each batch, pixels and placeholders."""
-    model.register_forward_pre_hook(_without_tiles, with_kwargs=True)
-
-
-def _without_tiles(model: nn.Module, args: tuple[Any, ...], batch: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The batch as a processor without grids makes it, of conversations about one image."""
-    config: Any = model.config
-    ids = batch["input_ids"]
-    slots = ids == config.image_token_id
-    kept = batch["attention_mask"].bool() & (~slots | (slots.cumsum(1) <= config.overview_cells**2))
-    fill = {"input_ids": 0, "attention_mask": 0, "labels": IGNORED}
-    texts = {name: _packed(batch[name], kept, value) for name, value in fill.items() if name in batch}
-    looks = {name: value for name, value in batch.items() if name not in ("tile_values", "grids", *fill)}
-    return args, looks | texts
-
-
-def _packed(rows: Tensor, kept: Tensor, fill: int) -> Tensor:
-    return pad_sequence([row[some] for row, some in zip(rows, kept, strict=True)], batch_first=True, padding_value=fill)
 
 
 @torch.no_grad()
@@ -95,7 +71,7 @@ align = Stage(
         options=CHECKPOINTED,
     ),
     data=captions,
-    prepare=overview_alone,
+    seen={"grids": []},
 )
 """Stage I: the overview's projector alone learns, on the overview alone. It begins with what `assemble.py` makes."""
 

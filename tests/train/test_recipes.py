@@ -304,17 +304,27 @@ def test_the_tiles_projector_begins_as_a_copy_of_the_overviews(models: Mapping[s
         assert torch.equal(found[f"local_projector.{name}"], found[f"projector.{name}"])
 
 
-def test_alignment_sees_what_a_model_without_tiles_sees(make_ferret: Any, data: Path) -> None:
+def test_the_first_stage_sees_the_overview_alone_and_cuts_no_tiles(
+    make_ferret: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, processor = make_ferret(position_cells=0)
-    _, bare = make_ferret(position_cells=0, grids=[])
-    part = ferret_v2.align.data(data)[0]
-    shown = [part.examples[0], replace(part.examples[1], turns=part.examples[1].turns * 2)]
-    wanted, batch = Encoding(bare)(shown), Encoding(processor)(shown)
-    assert wanted["input_ids"].shape[1] < batch["input_ids"].shape[1]
-    with torch.no_grad():
-        alone, whole = model(**wanted).loss, model(**batch).loss
-        ferret_v2.overview_alone(model)
-        assert model(**batch).loss == alone != whole
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "start")
+    seen: list[Mapping[str, Any]] = []
+    stage = replace(shrunk(ferret_v2.align), prepare=lambda model: seen_by(model, seen))
+    run_stage(stage, tmp_path / "runs", data, str(tmp_path / "start"))
+    assert len(seen) == 2 and not any(len(batch["tile_values"]) or batch["grids"].any() for batch in seen)
+    cells = model.config.overview_cells**2
+    assert all(((batch["input_ids"] == model.config.image_token_id).sum(1) == cells).all() for batch in seen)
+    kept = json.loads((tmp_path / "runs/ferret-v2-align/model/processor_config.json").read_text())
+    assert kept["grids"] == [list(grid) for grid in processor.grids]
+    with pytest.raises(ValueError, match="has no 'gridz'"):
+        run_stage(replace(stage, seen={"gridz": []}), tmp_path / "other", data, str(tmp_path / "start"))
+
+
+def seen_by(model: nn.Module, seen: list[Mapping[str, Any]]) -> None:
+    """Keeps what a model is given."""
+    model.register_forward_pre_hook(lambda _, args, batch: seen.append(batch), with_kwargs=True)
 
 
 def test_what_is_described_is_what_is_to_be_detected(data: Path) -> None:

@@ -279,7 +279,7 @@ def average_precision(
     ranked: list[tuple[float, bool]] = []
     there = 0
     for said, true, besides in answered:
-        wanted, there = [true.text[span.start : span.end].lower() for span in true.spans], there + len(true.spans)
+        wanted, there = [true.text[span.start : span.end].strip().lower() for span in true.spans], there + len(true.spans)
         found = sorted(said.spans, key=lambda span: -_score(span))
         overlaps, passed = (_overlaps(found, other.spans) for other in (true, besides))
         free = np.ones(len(wanted), bool)

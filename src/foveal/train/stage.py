@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Stage:
     """Where it begins: the stage before, a model's folder or name; None where the caller says it."""
     prepare: Callable[[GroundedModel], None] = field(default=lambda model: None)
     """What is done to the model before it learns, as to copy a projector."""
+    seen: Mapping[str, object] = field(default_factory=dict)
+    """Values of its processor that are others while it learns, as no grids where no tiles are to be seen."""
     finish: Callable[[GroundedModel], None] = field(default=lambda model: None)
     """What is done to the model that has learnt before it is written, as to merge adapters."""
     alike: bool = False
@@ -73,11 +76,22 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     recipe = stage.recipe
     parts = stage.data(data_root)
     together = recipe.batch if stage.together else 1
-    grouping: dict[str, Any] = {"key": processor.length, "group": recipe.batch} if stage.alike else {}
+    reader = _reading(processor, stage.seen)
+    grouping: dict[str, Any] = {"key": reader.length, "group": recipe.batch} if stage.alike else {}
     mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report, **grouping)
-    train(recipe, model, mixture, Encoding(processor, report), place)
+    train(recipe, model, mixture, Encoding(reader, report), place)
     _finish(stage, model, processor, place)
     return place / "model"
+
+
+def _reading(processor: Processor, seen: Mapping[str, object]) -> Any:
+    """The processor with other values. ValueError for one that it does not have."""
+    reader = copy(processor)
+    for name, value in seen.items():
+        if not hasattr(processor, name):
+            raise ValueError(f"a {type(processor).__name__} has no {name!r} that a stage could change.")
+        setattr(reader, name, value)
+    return reader
 
 
 def _settle(stage: Stage, folder: Path, start: str | None) -> None:
