@@ -25,7 +25,7 @@ FILES: Mapping[str, str] = {
     "klc": f"KleisterCharity/{_DUE} KleisterCharity/png",
     "llava_instruct": "llava_instruct_150k.json --as llava --images train2017",
     "lvis": "lvis_v1_train.json --as lvis --set masks=true --images COCO",
-    "narratives": "'coco_train_localized_narratives-*.jsonl' --as narratives --set together=true --set folder=COCO",
+    "narratives": "'coco_train_localized_narratives-*.jsonl' --as narratives --set together=true --images COCO",
     "objects365": "zhiyuan_objv2_train.json --as objects365 --images Objects365/train",
     "ocrvqa": "OCR-VQA/dataset.json --as ocr-vqa --images OCR-VQA/images",
     "okvqa": "OpenEnded_mscoco_train2014_questions.json mscoco_train2014_annotations.json --as vqa --images train2014",

@@ -29,7 +29,7 @@ def by_box(boxes: Any, masks: Any) -> None:
 
 
 def test_placeholders_become_regions_in_the_order_in_which_they_are_named() -> None:
-    [example] = ferret_items([item()], folder="pictures", pointing=by_box)
+    [example] = ferret_items([item()], images="pictures", pointing=by_box)
     question, answer = (turn.said for turn in example.turns)
     assert question.text == "What is  beside ?"
     assert question.regions == (Box(0.3, 0.2, 0.34, 0.38), Box(0.0, 0.1, 0.4, 0.98))

@@ -108,7 +108,7 @@ def test_pictures_are_found_by_the_names_that_coco_gives_them(tmp_path: Path) ->
     Image.new("RGB", (3, 3)).save(tmp_path / "f1.jpg")
     lines = [record(), record(dataset_id="mscoco_train2017"), record(dataset_id="openimages", image_id="f1"), record(image_id="12")]
     said: list[str] = []
-    examples = list(localized_narratives(written(tmp_path / "a.jsonl", *lines), folder=tmp_path, report=said.append))
+    examples = list(localized_narratives(written(tmp_path / "a.jsonl", *lines), images=tmp_path, report=said.append))
     assert [(example.images[0].width, example.images[0].height) for example in examples] == [(8, 6), (4, 4), (3, 3)]
     assert len(said) == 1 and "There is no image file" in said[0] and "000000000012.jpg" in said[0]
 

@@ -26,14 +26,14 @@ _PLACE = re.compile(r"<bbox_location(\d{1,6})>")
 def ferret_items(
     source: str | PathLike[str] | Iterable[Mapping[str, Any]],
     *,
-    folder: str | PathLike[str] = "",
+    images: str | PathLike[str] = "",
     seed: int = 0,
     request_boxes: bool = False,
     licence: str = "",
     pointing: Pointing | None = None,
     report: Report | None = None,
 ) -> Iterator[Example]:
-    """Examples of a JSON file, or of the items of one. Images lie in `folder`.
+    """Examples of a JSON file, or of the items of one. Images lie in `images`.
 
     Questions refer by points or by boxes as `pointing` says, at random from `seed` by default: an item is always the same example.
     Answers give boxes. The object's mask, or for a point its box, is kept as the fact "inside" (see `region_limits`). Grounding
@@ -50,7 +50,7 @@ def ferret_items(
 
     def example(pair: tuple[int, Any]) -> Example:
         place, item = pair
-        return _example(item, folder, request_boxes, licence, pointing or random_pointing(np.random.default_rng((seed, place))))
+        return _example(item, images, request_boxes, licence, pointing or random_pointing(np.random.default_rng((seed, place))))
 
     examples = (example(pair) for _, pair in named) if report is None else made_of(named, example, report)
     return some_of(examples, f"nothing of {source} can be used; it wants a list of items") if isinstance(source, str | PathLike) else examples

@@ -30,7 +30,7 @@ _Line = tuple[str, int, bytes]  # what to call it, the byte at which it starts, 
 def localized_narratives(
     source: _Path | Iterable[_Path],
     *,
-    folder: _Path | None = None,
+    images: _Path | None = None,
     align: Alignment = by_words,
     together: bool = False,
     keep_traces: bool = False,
@@ -40,20 +40,20 @@ def localized_narratives(
 
     Each narrative is a note with source "narrative", whose words have the places that `align` gives them, and whose `made_by` names the
     annotator. There is one narrative to an example, or with `together` all those of an image (only then the files are read twice, and where
-    each line starts is remembered). The fact "traces" keeps each note's mouse trace as [x, y, t] if `keep_traces`. With `folder` the
+    each line starts is remembered). The fact "traces" keeps each note's mouse trace as [x, y, t] if `keep_traces`. With `images` the
     example has its picture: `000000000139.jpg` for image 139 of COCO, `<image_id>.jpg` of another data set, in it or in its folder `train2017`,
     for narratives of `mscoco_train2017`. A line that cannot be used is passed over, and `report` is given a sentence that says why.
     ValueError where no file is meant.
     """
     files = _files(source)
     for lines in _by_image(files) if together else ([line] for path in files for line in _lines(path)):
-        found = [read for name, _, line in lines if (read := _read(name, line, folder, report))]
+        found = [read for name, _, line in lines if (read := _read(name, line, images, report))]
         if found:
-            record, _, images = found[0]
+            record, _, pictures = found[0]
             notes = tuple(Note(align(narration), "narrative", made_by={"annotator": str(one["annotator_id"])}) for one, narration, _ in found)
             facts = {"traces": [narration.trace.tolist() for _, narration, _ in found]} if keep_traces else {}
             name = f"{record['dataset_id']}/{record['image_id']}" + ("" if together else f"/{record['annotator_id']}")
-            yield Example(name, images, notes=notes, licence=LICENCE, facts=facts)
+            yield Example(name, pictures, notes=notes, licence=LICENCE, facts=facts)
 
 
 def narration_of(record: Mapping[str, Any]) -> Narration:
@@ -99,11 +99,11 @@ def _trace(points: list[tuple[float, float, float]]) -> Float[np.ndarray, "point
     return rows[rows[:, 2].argsort(kind="stable")]
 
 
-def _read(name: str, line: bytes, folder: _Path | None, report: Report) -> tuple[Mapping[str, Any], Narration, tuple[Picture, ...]] | None:
+def _read(name: str, line: bytes, images: _Path | None, report: Report) -> tuple[Mapping[str, Any], Narration, tuple[Picture, ...]] | None:
     try:
         record = object_of(line)
         narration = narration_of(record)
-        return record, narration, () if folder is None else (picture_from(_image_file(record, Path(folder))),)
+        return record, narration, () if images is None else (picture_from(_image_file(record, Path(images))),)
     except (ValueError, RecursionError) as error:
         report(f"{name} is passed over: {error}")
         return None
