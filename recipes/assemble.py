@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from foveal.grounding.wordings.ferret import TEMPLATES
 from foveal.models import FerretConfig, FerretForConditionalGeneration, FerretProcessor
@@ -22,19 +22,23 @@ __all__ = ["assemble", "main"]
 
 
 def assemble(
-    overview: str, language: str, tiles: str | None = None, *, template: str = "ferret_vicuna_v1", tile_side: int = 336, **fields: Any
+    overview: str, language: str, tiles: str | None = None, *, template: str | None = None, tile_side: int = 336, **fields: Any
 ) -> tuple[FerretForConditionalGeneration, FerretProcessor]:
     """The model and its processor; `fields` are other ones of its configuration. Each part is a folder or a name on the hub.
 
-    Projectors and sampler are random, by torch's seed. The tokenizer gets tokens for images and regions, and the one that ends the template's
-    answers where it has none. Of encoders of different widths regions are read from both maps side by side. ValueError for a part that is of
-    another kind, and for a template that is not known.
+    Projectors and sampler are random, by torch's seed. Without a `template`, conversations are written as the tokenizer's control tokens say:
+    Qwen's, Llama's and Gemma's in their own way, others in Vicuna's. The tokenizer gets tokens for images and regions, and the one that ends
+    the template's answers where it has none. Of encoders of different widths regions are read from both maps side by side. ValueError for a
+    part that is of another kind, and for a template that is not known.
     """
-    if template not in TEMPLATES:
+    if template is not None and template not in TEMPLATES:
         raise ValueError(f"template {template!r}; there are {', '.join(sorted(TEMPLATES))}.")
     whole, near = _encoder(overview), _encoder(tiles) if tiles else None
     words: Any = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32)
-    tokenizer = _tokenizer(language, template)
+    tokenizer = AutoTokenizer.from_pretrained(language)
+    template = template or next((name for token, name in _SPOKEN.items() if token in tokenizer.get_vocab()), "ferret_vicuna_v1")
+    new = [token for token in ("<image>", "<region_fea>", TEMPLATES[template].stop) if token.strip() and token not in tokenizer.get_vocab()]
+    tokenizer.add_tokens(new, special_tokens=True)
     if len(tokenizer) > words.get_input_embeddings().num_embeddings:
         words.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     known = {
@@ -82,11 +86,8 @@ def _encoder(place: str) -> PreTrainedModel:
     return found
 
 
-def _tokenizer(place: str, template: str) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    new = [token for token in ("<image>", "<region_fea>", TEMPLATES[template].stop) if token.strip() and token not in tokenizer.get_vocab()]
-    tokenizer.add_tokens(new, special_tokens=True)
-    return tokenizer
+_SPOKEN = {"<|im_start|>": "ferret_chatml", "<|start_header_id|>": "ferret_llama_3", "<start_of_turn>": "ferret_gemma_instruct"}
+"""How language models that know a control token speak."""
 
 
 def _side(tower: PreTrainedModel, side: int) -> int:
@@ -100,7 +101,7 @@ def main(
     language: Annotated[str, typer.Argument(help="Any causal language model with a fast tokenizer.")],
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     tiles: Annotated[str | None, typer.Option("--tiles", help="The encoder of tiles, a DINOv2; without it a Ferret v1 is made.")] = None,
-    template: Annotated[str, typer.Option(help="How conversations are written.")] = "ferret_vicuna_v1",
+    template: Annotated[str | None, typer.Option(help="How conversations are written; else as the language model is used to.")] = None,
     tile_side: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 336,
     seed: Annotated[int, typer.Option(help="Of projectors and sampler.")] = 0,
 ) -> None:

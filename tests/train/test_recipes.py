@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -347,7 +348,12 @@ def test_a_ferret_is_put_together_of_trained_parts(tiles: str | None, width: int
     qwen = Qwen3ForCausalLM(Qwen3Config(**words, vocab_size=len(tokenizer) - 1))
     for name, part in (("clip", clip), ("dinov2", dino), ("qwen3", qwen)):
         part.save_pretrained(tmp_path / name)
-    tokenizer.save_pretrained(tmp_path / "qwen3")
+    speaking = deepcopy(tokenizer)
+    if width:
+        speaking.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
+        qwen.resize_token_embeddings(len(speaking), mean_resizing=False)
+        qwen.save_pretrained(tmp_path / "qwen3")
+    speaking.save_pretrained(tmp_path / "qwen3")
     clip_place, qwen_place, out = (tmp_path / name for name in ("clip", "qwen3", "ferret"))
     given = (str(clip_place), str(qwen_place), out, tiles and str(tmp_path / tiles))
     assembling.main(*given, tile_side=28)
@@ -356,13 +362,16 @@ def test_a_ferret_is_put_together_of_trained_parts(tiles: str | None, width: int
     again, same = open_model(str(out), torch.float32)
     assert all(value.isfinite().all() for value in again.parameters())
     assert same_weights(again.overview_tower.backbone, clip)  # type: ignore[union-attr]
-    assert torch.equal(again.get_input_embeddings().weight[: len(tokenizer) - 1], qwen.get_input_embeddings().weight)
+    theirs = qwen.get_input_embeddings().weight
+    assert torch.equal(again.get_input_embeddings().weight[: len(theirs)], theirs)
     assert (again.config.grids == []) == (tiles is None) and again.config.map_fusion == ("concat" if width == 24 else "add")
     assert same.tokenizer.convert_ids_to_tokens([again.config.image_token_id, again.config.region_token_id]) == ["<image>", "<region_fea>"]
     shown = Picture(40, 30, pixels=Image.new("RGB", (40, 30)))
     asked = GroundedText.join("What is ", Box(0.1, 0.1, 0.6, 0.6), "?")
     batch = Encoding(same)([Example("0", (shown,), (Turn("user", asked), Turn("assistant", GroundedText("a dog"))))])
     assert again(**batch).loss.isfinite()
+    said = same.tokenizer.convert_ids_to_tokens(batch["labels"][0][batch["labels"][0] >= 0].tolist())
+    assert same.template == ("ferret_chatml" if width else "ferret_vicuna_v1") and said[-1] == ("<|im_end|>" if width else "</s>")
 
 
 def of(models: Mapping[str, Any], which: str) -> Any:

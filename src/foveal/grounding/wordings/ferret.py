@@ -10,6 +10,7 @@ from foveal.grounding.wordings.verbs import Verbs
 __all__ = [
     "BOXES_REQUEST",
     "COORDINATES_REQUEST",
+    "FERRET_CHATML",
     "FERRET_GEMMA",
     "FERRET_GEMMA_PLAIN",
     "FERRET_LLAMA_3",
@@ -75,6 +76,12 @@ def gemma_template(name: str, system: str, user: str = "user", model: str = "mod
     return Template(name, system, f"<start_of_turn>{user}\n", closing, f"<start_of_turn>{model}\n", closing + end, "<end_of_turn>")
 
 
+def chat_template(name: str, system: str) -> Template:
+    """ChatML, the conversation of Qwen and others: every message between `<|im_start|>` with its role and `<|im_end|>`."""
+    end = "<|im_end|>"
+    return Template(name, f"<|im_start|>system\n{system}{end}\n", "<|im_start|>user\n", f"{end}\n", "<|im_start|>assistant\n", f"{end}\n", end)
+
+
 def instruct_template(name: str, end: str = "</s>") -> Template:
     """Mistral's conversation: questions between `[INST]` and `[/INST]`, without a system's words."""
     return Template(name, "", "[INST] ", " [/INST]", " ", f" {end}", end)
@@ -87,6 +94,8 @@ FERRET_LLAMA_3 = header_template("ferret_llama_3", _LLAMA_SYSTEM + _SYSTEM, _LLA
 FERRET_GEMMA = gemma_template("ferret_gemma_instruct", _SYSTEM)
 FERRET_GEMMA_PLAIN = gemma_template("ferret_gemma_plain", "")
 FERRET_PHI_3 = header_template("ferret_phi3_instruct", "<|system|>\nYou are a helpful AI assistant.", "\n<|user|>\n", "\n<|assistant|>\n", "<|end|>")
+FERRET_CHATML = chat_template("ferret_chatml", _SYSTEM)
+"""No published Ferret speaks so; language models of today do."""
 PLAIN = plain_template("plain")
 PLAIN_CAPTION = Template("plain_caption", "", "", "", "", "\n", "\n")
 """An image's caption straight after the image, as the first stage aligns the projector with (arXiv 2404.07973, 3.3)."""
@@ -114,6 +123,7 @@ TEMPLATES = {
         FERRET_GEMMA,
         FERRET_GEMMA_PLAIN,
         FERRET_PHI_3,
+        FERRET_CHATML,
         PLAIN,
         PLAIN_CAPTION,
         VICUNA_V1,
