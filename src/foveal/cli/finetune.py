@@ -38,7 +38,7 @@ _MEANING = {
     "detected_named": "… and named rightly",
 }
 _SHOWN = 6
-_MOST_DRAWN = 15
+_MOST_DRAWN = 30
 
 
 def finetune(
