@@ -14,10 +14,12 @@ from foveal.cli.data import data
 from foveal.cli.dense import dense
 from foveal.cli.detect import detect
 from foveal.cli.doctor import doctor
+from foveal.cli.evaluate import evaluate
 from foveal.cli.finetune import finetune
 from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
+from foveal.cli.rescore import rescore
 from foveal.cli.segment import segment
 from foveal.cli.train import train
 
@@ -31,17 +33,19 @@ __all__ = [
     "dense",
     "detect",
     "doctor",
+    "evaluate",
     "finetune",
     "locate",
     "main",
     "models",
+    "rescore",
     "segment",
     "train",
 ]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, segment, detect, dense, caption, finetune, train, models, doctor, convert):
+for _verb in (locate, segment, detect, dense, caption, finetune, train, evaluate, rescore, models, doctor, convert):
     app.command()(_verb)
 
 app.add_typer(data, name="data")

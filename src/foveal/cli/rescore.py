@@ -1,0 +1,35 @@
+"""`foveal rescore`: a run's figures made again from its answers, without the model."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from foveal.cli.evaluate import benchmark_named, figures_table
+
+__all__ = ["rescore"]
+
+
+def rescore(
+    answers: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A predictions.jsonl, or the folder that holds it.")],
+    benchmark: Annotated[str | None, typer.Option(help="How to score; else as the manifest beside the answers says.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Score kept answers again. Nothing but them is read: neither model nor pictures."""
+    from foveal.evaluate.benchmark import ANSWERS, MANIFEST, answered_figures, read_answers
+
+    place = answers / ANSWERS if answers.is_dir() else answers
+    if not place.is_file():
+        raise ValueError(f"there is no file {place}")
+    manifest = place.with_name(MANIFEST)
+    if benchmark is None and not manifest.is_file():
+        raise ValueError(f"{place} has no {MANIFEST} beside it that says how to score; --benchmark is wanted.")
+    one = benchmark_named(benchmark or str(json.loads(manifest.read_text())["benchmark"]))
+    found = answered_figures(one, read_answers(place))
+    if as_json:
+        print(json.dumps({name: asdict(figure) for name, figure in found.items()}))
+    else:
+        Console(width=120).print(figures_table(f"{one.name}: {one.about}", found))

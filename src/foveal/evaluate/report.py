@@ -1,0 +1,78 @@
+"""A page that shows a run: its figures, and pictures of answers that are right, wrong, or could not be read."""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.data.images import load_picture
+from foveal.draw import draw
+from foveal.evaluate.benchmark import Answered, Benchmark
+from foveal.evaluate.metrics import is_unparseable
+from foveal.evaluate.regions import Figure
+from foveal.grounding import Example, GroundedText, Picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["write_report"]
+
+_SHOWN, _SIDE = 6, 480
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<style>body{{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}}table{{border-collapse:collapse}}
+td,th{{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}}td+td{{text-align:right}}
+.cards{{display:grid;grid-template-columns:repeat(auto-fill,minmax(320px,1fr));gap:1em}}
+figure{{margin:0}}img{{max-width:100%}}figcaption{{font-size:13px}}
+</style></head><body><h1>{title}</h1><p>{about}</p><table><tr><th></th><th>value</th><th>95 % interval</th><th>n</th></tr>{rows}</table>
+{parts}</body></html>
+"""
+
+
+def write_report(path: Path, title: str, benchmark: Benchmark, answered: Sequence[Answered], figures: Mapping[str, Figure], root: Path) -> None:
+    """Writes one HTML file that needs no other: answers as they were drawn on their pictures, words escaped, no script.
+
+    Pictures are read below `root`; one that is not there is said.
+    """
+    scored = [(benchmark.score(*one), one) for one in answered]
+    order = sorted(range(len(scored)), key=lambda place: -scored[place][0])
+    groups = {
+        "The best": [scored[place] for place in order[:_SHOWN]],
+        "The worst": [scored[place] for place in reversed(order[-_SHOWN:])],
+        "Not to be read": [one for one in scored if is_unparseable(one[1][1])][:_SHOWN],
+    }
+    parts = "".join(f'<h2>{escape(name)}</h2><div class="cards">{"".join(_cards(some, root))}</div>' for name, some in groups.items() if some)
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{one.value:.1%}</td><td>{one.low:.1%} – {one.high:.1%}</td><td>{one.count}</td></tr>"
+        for name, one in figures.items()
+    )
+    path.write_text(_PAGE.format(title=escape(title), about=escape(benchmark.about), rows=rows, parts=parts), encoding="utf-8")
+
+
+def _cards(scored: Sequence[tuple[float, Answered]], root: Path) -> Iterator[str]:
+    for score, (asked, said) in scored:
+        truth = asked.notes[0].said if asked.notes else GroundedText("")
+        words = f"<b>{score:.2f}</b> {escape(asked.turns[-1].said.text)}<br>answer: {escape(said.text or '(nothing)')}<br>true: {escape(truth.text)}"
+        try:
+            picture = load_picture(_below(asked, root))
+            picture.thumbnail((_SIDE, _SIDE))
+            shown = f'<img alt="" src="data:image/jpeg;base64,{_jpeg(draw(picture, said, asked=asked.turns[-1].said.regions))}">'
+        except (ValueError, OSError) as error:
+            shown = f"<p>{escape(str(error))}</p>"
+        yield f"<figure>{shown}<figcaption>{words}</figcaption></figure>"
+
+
+def _below(asked: Example, root: Path) -> Picture:
+    if not asked.images:
+        raise ValueError("The question has no picture.")
+    picture = asked.images[0]
+    return replace(picture, path=str(root / picture.path)) if picture.path else picture
+
+
+def _jpeg(image: "Image.Image") -> str:
+    kept = BytesIO()
+    image.save(kept, "JPEG", quality=80)
+    return base64.b64encode(kept.getvalue()).decode("ascii")

@@ -1,0 +1,183 @@
+"""Laws of benchmarks: what was stopped goes on to the same answers, a number is made again from them, and no other run is taken for one's own."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from foveal.cli import main
+from foveal.evaluate.benchmark import ANSWERS, MANIFEST, Benchmark, answered_figures, mean_figure, read_answers, run_benchmark
+from foveal.evaluate.benchmarks import BENCHMARKS, choices, expressions, names, statements
+from foveal.evaluate.report import write_report
+from foveal.geometry import Box
+from foveal.grounding import Example, GroundedText, tied
+from foveal.grounding.wordings import VERBS
+from foveal.session import Session
+from foveal.session.answers import Answer
+
+COLOURS = ("red", "green", "blue")
+FERRET = VERBS["ferret"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pictures of two halves in the form of annotations.jsonl, with expressions and a statement."""
+    folder = tmp_path_factory.mktemp("data") / "halves"
+    folder.mkdir()
+    records = []
+    for number in range(4):
+        left, right = COLOURS[number % 3], COLOURS[(number + 1) % 3]
+        picture = Image.new("RGB", (60, 40), left)
+        picture.paste(right, (30, 0, 60, 40))
+        picture.save(folder / f"{number}.png")
+        regions = [{"box": [0, 0, 30, 40], "label": left}, {"box": [30, 0, 60, 40], "label": right}, {"box": [0, 0, 5, 5], "label": left}]
+        told = [{"text": f"the {left} half", "box": [0, 0, 30, 40]}, {"text": "a person", "box": None}]
+        record = {"image": f"{number}.png", "width": 60, "height": 40, "regions": regions, "expressions": told}
+        records.append(record | {"sentence": f"The left half is {left}.", "truth": number % 2 == 0})
+    (folder / "annotations.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def session(make_ferret: Callable[..., Any]) -> Session:
+    return Session(*make_ferret(), "tiny")
+
+
+def asked(benchmark: Benchmark, data: Path) -> list[Example]:
+    return list(benchmark.questions(data, FERRET))
+
+
+def test_each_ready_benchmark_asks_what_is_marked_and_takes_the_truth_for_right(data: Path) -> None:
+    for benchmark, count in (
+        (choices("halves"), 8),
+        (choices("halves", "mask"), 8),
+        (names("halves"), 8),
+        (expressions("halves"), 8),
+        (statements("halves"), 4),
+    ):
+        questions = asked(benchmark, data)
+        assert len(questions) == count and len({one.id for one in questions}) == count, benchmark.name
+        for one in questions:
+            truth = one.notes[0].said
+            told = truth if truth.regions or "half" not in truth.text else GroundedText("No")
+            if benchmark.name.endswith("expressions") and not truth.regions:
+                told = GroundedText("There is no person in the image.")
+            assert benchmark.score(one, told) == 1.0, (benchmark.name, told)
+            assert benchmark.score(one, GroundedText("giraffe")) == 0.0
+        assert questions == asked(benchmark, data)
+
+
+def test_the_right_name_stands_first_every_second_time_and_naming_both_is_wrong(data: Path) -> None:
+    benchmark = choices("halves")
+    questions = asked(benchmark, data)
+    for number, one in enumerate(questions):
+        text, name, other = one.turns[0].said.text, one.notes[0].said.text, str(one.facts["other"])
+        assert other not in json.loads((data / "halves/annotations.jsonl").read_text().splitlines()[int(one.id[0])])["regions"][0]["label"]
+        assert (text.index(name) < text.index(other)) == (number % 2 == 0)
+        assert benchmark.score(one, GroundedText(f"a {name} or a {other}")) == 0.0
+    assert benchmark.score(questions[0], GroundedText(f"It is not a {questions[0].notes[0].said.text}.")) == 0.0
+
+
+def test_of_several_boxes_the_first_counts_whatever_the_truth_is(data: Path) -> None:
+    benchmark = expressions("halves")
+    one = asked(benchmark, data)[0]
+    right, wrong = Box(0.0, 0.0, 0.5, 1.0), Box(0.6, 0.0, 1.0, 1.0)
+    assert [benchmark.score(one, tied("it", *boxes)) for boxes in ((right, wrong), (wrong, right))] == [1.0, 0.0]
+    present = answered_figures(benchmark, [(one, tied("it", right, wrong)) for one in asked(benchmark, data)])
+    assert (present["present"].value, present["absent"].value, present["several_places"].value) == (1.0, 0.0, 1.0)
+
+
+class Stopping(Session):
+    """A session whose run is stopped before its fifth answer."""
+
+    def answer(self, examples: Any, options: Any = None, **changes: Any) -> Iterator[Answer]:
+        for number, answer in enumerate(super().answer(examples, options, **changes)):
+            if number == 4:
+                raise KeyboardInterrupt
+            yield answer
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_answers_and_figures(data: Path, session: Session, tmp_path: Path) -> None:
+    benchmark, heard = choices("halves"), list[tuple[int, int, float]]()
+    whole = run_benchmark(benchmark, session, data, tmp_path / "whole", batch=2, heard=lambda *told: heard.append(told))
+    assert [told[:2] for told in heard] == [(number, 8) for number in range(1, 9)]
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(benchmark, Stopping(session.model, session.processor, "tiny"), data, tmp_path / "parts", batch=2)
+    with open(tmp_path / "parts" / ANSWERS, "a") as lines:
+        lines.write('{"id": "torn')
+    assert run_benchmark(benchmark, session, data, tmp_path / "parts", batch=4) == whole
+    kept = [(tmp_path / name / ANSWERS).read_text() for name in ("whole", "parts")]
+    assert kept[0] == kept[1]
+    assert answered_figures(benchmark, read_answers(tmp_path / "whole" / ANSWERS)) == whole
+    assert {name: one["value"] for name, one in json.loads((tmp_path / "whole" / "figures.json").read_text()).items()} == {
+        name: one.value for name, one in whole.items()
+    }
+
+
+def test_a_folder_with_another_run_is_not_gone_on_with(data: Path, session: Session, tmp_path: Path, make_ferret: Callable[..., Any]) -> None:
+    benchmark = names("halves")
+    run_benchmark(benchmark, session, data, tmp_path / "run", limit=2)
+    manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
+    assert manifest["questions"]["count"] == 2 and set(manifest["data"]) == {"halves/annotations.jsonl"} and "torch" in manifest["versions"]
+    with pytest.raises(ValueError, match="another questions"):
+        run_benchmark(benchmark, session, data, tmp_path / "run", limit=3)
+    other, processor = make_ferret()
+    with np.errstate():
+        next(other.parameters()).data.add_(1.0)
+    with pytest.raises(ValueError, match="another weights"):
+        run_benchmark(benchmark, Session(other, processor, "tiny"), data, tmp_path / "run", limit=2)
+    with pytest.raises(ValueError, match="is not there"):
+        run_benchmark(replace(benchmark, files=("halves/none.jsonl",)), session, data, tmp_path / "new")
+    (tmp_path / "bad.jsonl").write_text('{"id": "1", "turns": []}\n')
+    with pytest.raises(ValueError, match=r"bad\.jsonl, line 1: example '1' has no answer"):
+        read_answers(tmp_path / "bad.jsonl")
+
+
+def test_a_picture_that_cannot_be_read_is_counted_and_the_others_are_answered(data: Path, session: Session, tmp_path: Path) -> None:
+    benchmark = names("halves")
+
+    def questions(root: Path, verbs: Any) -> Sequence[Example]:
+        found = list(benchmark.questions(root, verbs))
+        return [
+            replace(one, images=(replace(one.images[0], path=str(tmp_path / "no.png")),)) if number < 2 else one for number, one in enumerate(found)
+        ]
+
+    found = run_benchmark(replace(benchmark, questions=questions), session, data, tmp_path / "run")
+    assert found["refused"].value == 0.25 and found["score"].count == 8
+    write_report(tmp_path / "page.html", "<b>&", benchmark, read_answers(tmp_path / "run" / ANSWERS), found, data)
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>&lt;b&gt;&amp;</h1>" in page and page.count("data:image/jpeg;base64,") >= 6 and "no.png" in page and "<script" not in page
+
+
+def test_the_command_keeps_answers_and_scores_them_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "my_halves.py"
+    mine.write_text("from foveal.evaluate.benchmarks import choices\nHALVES = choices('halves')\n")
+    given = ["evaluate", "ferret-v2-nano", f"{mine}:HALVES", "--data-root", str(data), "--out", str(tmp_path / "out"), "--limit", "3", "--json"]
+    assert main(given) == 0
+    said = json.loads(capsys.readouterr().out)["halves-choice-box"]
+    assert said["score"]["count"] == 3
+    folder = tmp_path / "out" / "ferret-v2-nano" / "halves-choice-box"
+    assert (folder / "report.html").is_file()
+    assert main(["rescore", str(folder), "--benchmark", f"{mine}:HALVES", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == said
+    assert main(["evaluate", "ferret-v2-nano", "list"]) == 0 and all(name[:12] in capsys.readouterr().out for name in list(BENCHMARKS)[:1])
+    for wrong, words in (
+        (["evaluate", "ferret-v2-nano", "nothing"], "no benchmark 'nothing'"),
+        (["evaluate", "ferret-v2-nano", "coco-names", "--data-root", str(tmp_path)], "cannot be read|is not there|no file"),
+        (["rescore", str(tmp_path / "none.jsonl")], "there is no file"),
+    ):
+        assert main(wrong) == 2
+        import re
+
+        assert re.search(words, capsys.readouterr().err)
+
+
+def test_means_have_intervals_that_hold_them() -> None:
+    for values in ([0.0, 1.0, 1.0], [0.2, 0.4, 0.9], []):
+        one = mean_figure(values)
+        assert one.low <= one.value <= one.high and one.count == len(values)
