@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "zoo": set(),
     "session": {"models", "data.images", "zoo", "grounding", "geometry"},
     "train": {"data", "models", "zoo", "grounding", "geometry"},
-    "evaluate": {"data", "session", "grounding", "geometry"},
+    "evaluate": {"data", "draw", "session", "grounding", "geometry"},
     "evaluate.metrics": {"grounding", "geometry"},
     "cli": ALL,
     "": ALL,

@@ -15,7 +15,7 @@ from foveal.evaluate.benchmark import ANSWERS, MANIFEST, Benchmark, answered_fig
 from foveal.evaluate.benchmarks import BENCHMARKS, choices, expressions, names, statements
 from foveal.evaluate.report import write_report
 from foveal.geometry import Box
-from foveal.grounding import Example, GroundedText, tied
+from foveal.grounding import Example, GroundedText, tied, write_examples
 from foveal.grounding.wordings import VERBS
 from foveal.session import Session
 from foveal.session.answers import Answer
@@ -68,7 +68,7 @@ def test_each_ready_benchmark_asks_what_is_marked_and_takes_the_truth_for_right(
             if benchmark.name.endswith("expressions") and not truth.regions:
                 told = GroundedText("There is no person in the image.")
             assert benchmark.score(one, told) == 1.0, (benchmark.name, told)
-            assert benchmark.score(one, GroundedText("giraffe")) == 0.0
+            assert benchmark.score(one, tied("giraffe", Box(0.9, 0.9, 1.0, 1.0))) == 0.0
         assert questions == asked(benchmark, data)
 
 
@@ -175,6 +175,27 @@ def test_the_command_keeps_answers_and_scores_them_again(data: Path, tmp_path: P
         import re
 
         assert re.search(words, capsys.readouterr().err)
+
+
+def test_two_runs_are_compared_question_by_question(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "both_halves.py"
+    mine.write_text("from foveal.evaluate.benchmarks import choices\nHALVES = choices('halves')\n")
+    questions = asked(choices("halves"), data)
+    for name, right in (("good", 8), ("bad", 3)):
+        told = [one.notes[0].said if number < right else GroundedText("no idea") for number, one in enumerate(questions)]
+        done = [
+            replace(one, turns=(*one.turns, replace(one.turns[0], role="assistant", said=said))) for one, said in zip(questions, told, strict=True)
+        ]
+        write_examples(tmp_path / f"{name}.jsonl", done)
+    given = ["compare", str(tmp_path / "bad.jsonl"), str(tmp_path / "good.jsonl"), "--benchmark", f"{mine}:HALVES", "--json"]
+    assert main(given) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["first"], said["second"], said["questions"]) == (3 / 8, 1.0, 8)
+    assert said["difference"]["low"] <= said["difference"]["value"] == 5 / 8 <= said["difference"]["high"]
+    assert main([given[0], given[2], given[1], *given[3:]]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"]["value"] == -5 / 8
+    assert main(given[:3]) == 2 and "runs of one benchmark" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "none"), str(tmp_path / "bad.jsonl")]) == 2
 
 
 def test_means_have_intervals_that_hold_them() -> None:

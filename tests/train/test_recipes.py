@@ -6,8 +6,8 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2Model, Qwen3Config, Qwen3ForCausalLM, TrainingArguments
+from transformers import TrainingArguments
 
 from foveal.cli import main
 from foveal.cli.sources import from_file, source_named
@@ -31,8 +30,8 @@ from foveal.train import RecipeTrainer, Stage, freeze, run_stage
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
-data_files, ferret, ferret_v2, monkey, pixel_llm, assembling = (
-    from_file(RECIPES / f"{name}.py") for name in ("data_files", "ferret", "ferret_v2", "monkey", "pixel_llm", "assemble")
+data_files, ferret, ferret_v2, monkey, pixel_llm = (
+    from_file(RECIPES / f"{name}.py") for name in ("data_files", "ferret", "ferret_v2", "monkey", "pixel_llm")
 )
 STAGES: dict[str, Stage] = {
     f"{file}:{name}": value
@@ -269,7 +268,6 @@ def test_a_language_model_learns_through_adapters_that_are_merged_in_the_end(mod
     before, after = weights(start), weights(place)
     assert before.keys() == after.keys() and json.loads((place / "config.json").read_text())["lora_rank"] == 0
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
-    assert any(name.startswith("language_model.") for name in moved)
     layers = {name.split(".h.")[1][2:] for name in moved if name.startswith("language_model.")}
     assert layers == {"attn.c_attn.weight", "attn.c_proj.weight", "mlp.w1.weight", "mlp.w2.weight"}
     again.merge()
@@ -280,8 +278,7 @@ def test_a_language_model_learns_through_adapters_that_are_merged_in_the_end(mod
 
 
 def test_examples_of_like_length_share_a_batch(models: Mapping[str, Any], data: Path) -> None:
-    _, processor = models["ferret_v2"]
-    parts = [part for part in ferret_v2.instruct.data(data)]
+    processor, parts = models["ferret_v2"][1], ferret_v2.instruct.data(data)
 
     def padding(**grouping: Any) -> tuple[float, list[int]]:
         mixture = Mixture(parts, visits=64, look=True, **grouping)
@@ -291,8 +288,7 @@ def test_examples_of_like_length_share_a_batch(models: Mapping[str, Any], data: 
 
     (mixed, some), (alike, same) = padding(), padding(key=processor.length, group=4)
     assert some == same and alike < mixed / 2
-    batch = Encoding(processor)([Mixture(parts, visits=1, look=True)[0]])
-    assert batch["input_ids"].shape[1] == some[0] or batch["input_ids"].shape[1] in some
+    assert Encoding(processor)([Mixture(parts, visits=64, look=True)[0]])["input_ids"].shape[1] in some
 
 
 def test_the_tiles_projector_begins_as_a_copy_of_the_overviews(models: Mapping[str, Any], data: Path, tmp_path: Path) -> None:
@@ -312,20 +308,15 @@ def test_the_first_stage_sees_the_overview_alone_and_cuts_no_tiles(
     for part in (model, processor):
         part.save_pretrained(tmp_path / "start")
     seen: list[Mapping[str, Any]] = []
-    stage = replace(shrunk(ferret_v2.align), prepare=lambda model: seen_by(model, seen))
+    stage = replace(shrunk(ferret_v2.align), prepare=partial(_listen, seen))
     run_stage(stage, tmp_path / "runs", data, str(tmp_path / "start"))
     assert len(seen) == 2 and not any(len(batch["tile_values"]) or batch["grids"].any() for batch in seen)
     cells = model.config.overview_cells**2
     assert all(((batch["input_ids"] == model.config.image_token_id).sum(1) == cells).all() for batch in seen)
-    kept = json.loads((tmp_path / "runs/ferret-v2-align/model/processor_config.json").read_text())
-    assert kept["grids"] == [list(grid) for grid in processor.grids]
+    kept = json.loads((tmp_path / "runs/ferret-v2-align/model/processor_config.json").read_text())["grids"]
+    assert kept == [list(grid) for grid in processor.grids]
     with pytest.raises(ValueError, match="has no 'gridz'"):
         run_stage(replace(stage, seen={"gridz": []}), tmp_path / "other", data, str(tmp_path / "start"))
-
-
-def seen_by(model: nn.Module, seen: list[Mapping[str, Any]]) -> None:
-    """Keeps what a model is given."""
-    model.register_forward_pre_hook(lambda _, args, batch: seen.append(batch), with_kwargs=True)
 
 
 def test_what_is_described_is_what_is_to_be_detected(data: Path) -> None:
@@ -336,42 +327,6 @@ def test_what_is_described_is_what_is_to_be_detected(data: Path) -> None:
         (asked, found), *described = zip(made.turns[::2], made.turns[1::2], strict=True)
         assert asked.said.text == "everything in the picture" and len(described) == len(found.said.regions) <= 3
         assert {region for ask, _ in described for region in ask.said.regions} == set(found.said.regions)
-
-
-@pytest.mark.parametrize(("tiles", "width"), [("dinov2", 16), ("dinov2", 24), (None, 0)])
-def test_a_ferret_is_put_together_of_trained_parts(tiles: str | None, width: int, tokenizer: Any, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
-    clip = CLIPVisionModel(CLIPVisionConfig(**small, hidden_size=16, intermediate_size=32, image_size=28))
-    dino = Dinov2Model(Dinov2Config(**small, hidden_size=width or 16, image_size=42))
-    words = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    qwen = Qwen3ForCausalLM(Qwen3Config(**words, vocab_size=len(tokenizer) - 1))
-    for name, part in (("clip", clip), ("dinov2", dino), ("qwen3", qwen)):
-        part.save_pretrained(tmp_path / name)
-    speaking = deepcopy(tokenizer)
-    if width:
-        speaking.add_tokens(["<|im_start|>", "<|im_end|>"], special_tokens=True)
-        qwen.resize_token_embeddings(len(speaking), mean_resizing=False)
-        qwen.save_pretrained(tmp_path / "qwen3")
-    speaking.save_pretrained(tmp_path / "qwen3")
-    clip_place, qwen_place, out = (tmp_path / name for name in ("clip", "qwen3", "ferret"))
-    given = (str(clip_place), str(qwen_place), out, tiles and str(tmp_path / tiles))
-    assembling.main(*given, tile_side=28)
-    with pytest.raises(typer.BadParameter, match="there already"):
-        assembling.main(*given)
-    again, same = open_model(str(out), torch.float32)
-    assert all(value.isfinite().all() for value in again.parameters())
-    assert same_weights(again.overview_tower.backbone, clip)  # type: ignore[union-attr]
-    theirs = qwen.get_input_embeddings().weight
-    assert torch.equal(again.get_input_embeddings().weight[: len(theirs)], theirs)
-    assert (again.config.grids == []) == (tiles is None) and again.config.map_fusion == ("concat" if width == 24 else "add")
-    assert same.tokenizer.convert_ids_to_tokens([again.config.image_token_id, again.config.region_token_id]) == ["<image>", "<region_fea>"]
-    shown = Picture(40, 30, pixels=Image.new("RGB", (40, 30)))
-    asked = GroundedText.join("What is ", Box(0.1, 0.1, 0.6, 0.6), "?")
-    batch = Encoding(same)([Example("0", (shown,), (Turn("user", asked), Turn("assistant", GroundedText("a dog"))))])
-    assert again(**batch).loss.isfinite()
-    said = same.tokenizer.convert_ids_to_tokens(batch["labels"][0][batch["labels"][0] >= 0].tolist())
-    assert same.template == ("ferret_chatml" if width else "ferret_vicuna_v1") and ("<|im_end|>" if width else "</s>") in said[-2:]
 
 
 def of(models: Mapping[str, Any], which: str) -> Any:
@@ -401,6 +356,5 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(model.state_dict())
 
 
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    theirs = other.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+def _listen(seen: list[Mapping[str, Any]], model: nn.Module) -> None:
+    model.register_forward_pre_hook(lambda _, args, batch: seen.append(batch), with_kwargs=True)

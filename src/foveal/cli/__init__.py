@@ -9,6 +9,7 @@ import typer
 from foveal import __version__
 from foveal.cli.ask import ask
 from foveal.cli.caption import caption
+from foveal.cli.compare import compare
 from foveal.cli.convert import convert
 from foveal.cli.data import data
 from foveal.cli.dense import dense
@@ -28,6 +29,7 @@ __all__ = [
     "app",
     "ask",
     "caption",
+    "compare",
     "convert",
     "data",
     "dense",
@@ -45,7 +47,7 @@ __all__ = [
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, segment, detect, dense, caption, finetune, train, evaluate, rescore, models, doctor, convert):
+for _verb in (locate, segment, detect, dense, caption, finetune, train, evaluate, rescore, compare, models, doctor, convert):
     app.command()(_verb)
 
 app.add_typer(data, name="data")
@@ -58,6 +60,7 @@ _EXTRAS = {
     "defusedxml": "data",
     "msgpack": "convert",
     "sentencepiece": "convert",
+    "faster_coco_eval": "evaluate",
 }
 """What a verb may want beside the core, and the extra that brings it."""
 

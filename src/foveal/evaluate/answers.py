@@ -35,17 +35,25 @@ def exact_match(prediction: str, answers: str | Sequence[str]) -> bool:
 def edit_distance(one: str, other: str) -> int:
     """How many characters must be added, taken out or replaced to turn one text into the other (Levenshtein).
 
+    A column of the table of distances is two integers, whose bits say where it rises and falls (Myers 1999, in the form of Hyyrö 2003).
+
     >>> edit_distance("kitten", "sitting")
     3
     """
     short, long = sorted((one, other), key=len)
-    letters = np.frombuffer(long.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    steps = np.arange(len(long) + 1)
-    row = steps
-    for place, letter in enumerate(short, 1):
-        best = np.minimum(row[:-1] + (letters != ord(letter)), row[1:] + 1)
-        row = np.minimum.accumulate(np.concatenate([[place], best]) - steps) + steps
-    return int(row[-1])
+    whole, last = (1 << len(long)) - 1, 1 << len(long) >> 1
+    places: dict[str, int] = {}
+    for place, letter in enumerate(long):
+        places[letter] = places.get(letter, 0) | 1 << place
+    distance, rises, falls = len(long), whole, 0
+    for letter in short:
+        same = places.get(letter, 0)
+        level = ((((same & rises) + rises) ^ rises) | same | falls) & whole
+        right, left = falls | (whole & ~(level | rises)), level & rises
+        distance += bool(right & last) - bool(left & last)
+        right, left = (right << 1 | 1) & whole, (left << 1) & whole
+        rises, falls = left | (whole & ~(level | right)), right & level
+    return distance
 
 
 def anls(
@@ -75,7 +83,8 @@ def relaxed_match(prediction: str, answers: str | Sequence[str], *, tolerance: f
     """Is the prediction a number within `tolerance` of one of `answers`, or the same words in any case? The mean is ChartQA's relaxed accuracy.
 
     From Methani et al. 2020 (PlotQA), Masry et al. 2022 (ChartQA): |prediction - answer| <= tolerance · |answer|. A number is what Python's float
-    reads, "5%" is 0.05, and "1,000" is none; with an answer of zero, or none of the two, the texts must be equal. ValueError where there is no answer.
+    reads, "5%" is 0.05, and "1,000" is none; where the answer is zero, or one of the two is no number, the texts must be equal. ValueError where
+    there is no answer.
 
     With `as_published`, the figure of Monkey's and Qwen-VL's scripts, which hand the two over in each other's place: the tolerance is a share of
     what the model said, and outer blanks count in people's answers only.
@@ -184,7 +193,7 @@ def mean_by_kind(scores: Sequence[float], kinds: Sequence[str]) -> dict[str, flo
 
 
 def questions_of_rank(count: int, rank: int, ranks: int) -> range:
-    """Which of `count` questions one process of `ranks` answers: runs in a row, and the first ones get one more. ValueError where there is no such rank.
+    """Which of `count` questions one process of `ranks` answers: runs in a row, the first ones longer by one. ValueError where there is no such rank.
 
     >>> [questions_of_rank(10, rank, 3) for rank in range(3)]
     [range(0, 4), range(4, 7), range(7, 10)]
@@ -196,7 +205,7 @@ def questions_of_rank(count: int, rank: int, ranks: int) -> range:
     return range(start, start + share + (rank < rest))
 
 
-_NAMED_LETTER = r"\b(?i:answer|option|choice)(?i:\s+is)?\W*\b([A-Z])\b(?!\s+\w)"
+_NAMED_LETTER = r"\b(?i:answer|option|choice)(?i:\s+is)?\W*\b([B-HJ-Z]\b|[AI]\b(?!\s+\w))"
 
 
 def _listed(answers: str | Sequence[str]) -> list[str]:

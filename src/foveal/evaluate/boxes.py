@@ -88,7 +88,7 @@ def referring_figures(
 def generalised_figures(
     answered: Sequence[tuple[GroundedText, Sequence[Box]]], *, threshold: float = 0.5, above: float | None = None
 ) -> dict[str, float]:
-    """Of expressions that mean any number of things, none too (gRefCOCO; He et al. 2023, GREC, section 4).
+    """Of expressions that mean any number of things, none too (gRefCOCO; He et al. 2023, GREC, arXiv 2308.16182).
 
     `precision`: the share answered without fault, F1 = 1: as many boxes as things, each with one of its own at an IoU of `threshold` or more,
     pairs taken from the best down; where there is nothing, no box. `n_acc`: of those that mean nothing, the share without a box; `t_acc`: of
@@ -141,7 +141,7 @@ def phrase_recall(
 def place_error(
     predicted: Float[np.ndarray, "words points 2"], truth: Float[np.ndarray, "words others 2"], counts: Bool[np.ndarray, " words"]
 ) -> float:
-    """How far the places of one picture's words are off, in fractions of the picture: PixelLLM's `point_l1` (arXiv 2312.09237, 4.2).
+    """How far the places of one picture's words are off, in fractions of the picture: PixelLLM's `point_l1` (arXiv 2312.09237).
 
     For each predicted point the nearest true point of its word by the mean of |Δx| and |Δy|; mean over points, then over words that count
     (those that are said and have a place); 0 where none does. The figure of a set is the mean over pictures.

@@ -29,7 +29,7 @@ def mask_figures(pairs: Sequence[tuple[Mask | None, Mask | None]], *, thresholds
     """Of (predicted, true) masks of expressions: `giou`, the mean of each pair's IoU, and `ciou`, all shared pixels over all pixels of either.
 
     Then `precision@t`, the share of pairs with an IoU above t. An expression may mean nothing (true mask None or empty; Liu et al. 2023, GRES,
-    equations 5 and 6): an empty answer to it has IoU 1 and any other IoU 0, in `ciou` with all its pixels; such pairs are left out of
+    arXiv 2306.00968): an empty answer to it has IoU 1 and any other IoU 0, in `ciou` with all its pixels; such pairs are left out of
     `precision@t`, and `n_acc` is the share of them that was answered with nothing, `t_acc` the share of the others that was answered with
     something. Without such pairs these two are left out. ValueError for no pairs, or for masks of a pair that differ in size.
 

@@ -333,4 +333,4 @@ def _middle_inside(place: Box, box: Box) -> bool:
 
 
 def _plain_words(phrase: str) -> str:
-    return " ".join(re.sub(r"[^\w\s]", "", phrase.lower()).split())
+    return " ".join(re.sub(r"[^\w\s]", "", re.sub("['’]", " ", phrase.lower())).split())

@@ -58,7 +58,7 @@ def strip_punctuation(text: str, *, as_published: bool = False) -> str:
     """
     thousands = re.search(r"\d,\d", text) is not None
     cleaned = text
-    for mark in _MARKS:
+    for mark in filter(text.__contains__, _MARKS):
         cleaned = cleaned.replace(mark, "" if thousands or f"{mark} " in text or f" {mark}" in text else " ")
     return re.sub(r"\.(?!\d)", "", cleaned, count=32 if as_published else 0)
 
@@ -72,7 +72,7 @@ def digits_and_articles(text: str, *, as_published: bool = False) -> str:
     ('2', "couldn't have", "i'm", 'im')
     """
     words = [_NUMBERS.get(word, word) for word in text.lower().split()]
-    contractions = _CONTRACTIONS if as_published else _CONTRACTIONS | _FIRST_PERSON
+    contractions = _PUBLISHED_CONTRACTIONS if as_published else _CONTRACTIONS
     return " ".join(contractions.get(word, word) for word in words if word not in ("a", "an", "the"))
 
 
@@ -85,16 +85,17 @@ _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBERS = {"none": "0"} | {
     word: str(number) for number, word in enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
 }
-_SINGLE = """ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't it'd it'll ma'am mightn't
-might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll somebody's someone'd someone'll someone's something'd
-something'll that's there'd there're there's they'd they'll they're they've 'twas wasn't we've weren't what'll what're what's what've when's where'd
-where's where've who'd who'll who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've""".split()
+_SINGLE = """ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't it'd it'll
+ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll somebody's someone'd
+someone'll someone's something'd something'll that's there'd there're there's they'd they'll they're they've 'twas wasn't we've weren't
+what'll what're what's what've when's where'd where's where've who'd who'll who's who've why'll why're why's won't would've wouldn't y'all
+you'd you'll you're you've"""
 _DOUBLE = """couldn't've hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've something'd've there'd've they'd've
-we'd've who'd've wouldn't've you'd've""".split()
-_CONTRACTIONS = (
-    {contraction.replace("'", ""): contraction for contraction in _SINGLE}
-    | {spelling: contraction for contraction in _DOUBLE for spelling in _without_one(contraction)}
+we'd've who'd've wouldn't've you'd've"""
+_PUBLISHED_CONTRACTIONS = (
+    {contraction.replace("'", ""): contraction for contraction in _SINGLE.split()}
+    | {spelling: contraction for contraction in _DOUBLE.split() for spelling in _without_one(contraction)}
     | {"somebody'd": "somebodyd", "ow's'at": "'ow's'at", "'ows'at": "'ow's'at", "'ow'sat": "'ow's'at"}
     | {"yall'll": "y'all'll", "y'allll": "y'all'll", "yall'd've": "y'all'd've", "y'alld've": "y'all'd've", "y'all'dve": "y'all'd've"}
 )
-_FIRST_PERSON = {"im": "i'm", "ive": "i've", "id've": "i'd've", "i'dve": "i'd've"}
+_CONTRACTIONS = _PUBLISHED_CONTRACTIONS | {"im": "i'm", "ive": "i've", "id've": "i'd've", "i'dve": "i'd've"}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from foveal.evaluate.benchmark import Benchmark
 from foveal.evaluate.benchmarks.marked import choices, expressions, names, statements
 
-__all__ = ["BENCHMARKS", "choices", "expressions", "names", "statements"]
+__all__ = ["BENCHMARKS", "Benchmark", "choices", "expressions", "names", "statements"]
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     benchmark.name: benchmark

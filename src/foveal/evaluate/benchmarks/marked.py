@@ -8,6 +8,7 @@ import numpy as np
 
 from foveal.data.sources.segments import marked_pictures
 from foveal.evaluate.benchmark import Answered, Benchmark, mean_figure
+from foveal.evaluate.hallucination import yes_or_no
 from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_absent
 from foveal.evaluate.regions import Figure
 from foveal.geometry import Box, bounding_box
@@ -108,7 +109,7 @@ def statements(folder: str) -> Benchmark:
         about=f"Whether a sentence about a picture of {folder} is true, yes or no.",
         files=(f"{folder}/annotations.jsonl",),
         questions=questions,
-        score=lambda asked, said: float(names_object(said.text, [asked.notes[0].said.text], ["yes", "no"])),
+        score=lambda asked, said: float(yes_or_no(said.text) == asked.notes[0].said.text),
         max_new_tokens=16,
     )
 

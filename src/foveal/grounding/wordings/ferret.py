@@ -37,6 +37,7 @@ __all__ = [
     "ask_names",
     "ask_presence",
     "ask_text",
+    "chat_template",
     "gemma_template",
     "instruct_template",
     "say_absent",
