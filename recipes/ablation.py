@@ -43,7 +43,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from nano_measures import figures
 from nano_questions import examples_about, scene
 
-__all__ = ["EYES", "LADDER", "RESOLUTIONS", "Ablation", "Eye", "Variant", "main", "summed"]
+__all__ = ["EYES", "LADDER", "PARTS", "RESOLUTIONS", "Ablation", "Eye", "Variant", "main", "summed"]
 
 TASKS = {"locate": 0.4, "choice_box": 0.2, "choice_point": 0.1, "choice_mask": 0.1, "name_box": 0.2}
 """What is learnt and asked: where a phrase is, and which of two names, or which name, something pointed at has."""
@@ -105,6 +105,7 @@ RESOLUTIONS = {
     for how, variant in {"fixed": Variant("fixed"), "direct upsampling": Variant("direct"), "any resolution": Variant("dino", "fused")}.items()
     for frozen in (True, False)
 }
+PARTS = {"ladder": LADDER, "resolution": RESOLUTIONS}
 COLUMNS = {
     "pointed at": ("roc_box", "roc_point", "roc_mask"),
     "pointed at, under 32 px": ("roc_box_small", "roc_point_small", "roc_mask_small"),
@@ -318,20 +319,23 @@ def _show(title: str, rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
         cells = [f"{one['value']:.1%} ({100 * one['low']:.1f} – {100 * one['high']:.1f})".replace("%", " %") for one in row.values()]
         table.add_row(name, *cells)
         lines.append(f"| {' | '.join((name, *cells))} |")
-    Console(width=160).print(table)
+    blind = f"Always reading the mean of all boxes errs by {np.mean([row[ERROR]['blind'] for row in rows.values()]):.1%}.".replace("%", " %")
+    Console(width=160).print(table, blind)
     with out.open("a") as file:
-        file.write(f"{title}\n\n" + "\n".join(lines) + "\n\n")
+        file.write(f"{title}\n\n" + "\n".join(lines) + f"\n\n{blind}\n\n")
 
 
 def _plot(parts: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> None:
     from matplotlib.figure import Figure as Plot
 
-    plot = Plot(figsize=(12, 4.6), layout="constrained")
-    for axes, (title, rows) in zip(plot.subplots(1, len(parts)), parts.items(), strict=True):
+    plot = Plot(figsize=(6.5 * len(parts), 4.6), layout="constrained")
+    for axes, (title, rows) in zip(np.atleast_1d(plot.subplots(1, len(parts))), parts.items(), strict=True):
         for column in (*COLUMNS, ERROR):
             cells = [row[column] for row in rows.values()]
             values, low, high = (np.array([100 * cell[name] for cell in cells]) for name in ("value", "low", "high"))
-            axes.errorbar(range(len(rows)), values, yerr=[values - low, high - values], marker="o", capsize=3, label=column)
+            axes.errorbar(
+                range(len(rows)), values, yerr=[values - low, high - values], marker="o", ls="-" if title == "ladder" else "", capsize=3, label=column
+            )
         axes.set_xticks(range(len(rows)), list(rows), rotation=30, ha="right")
         axes.set(title=title, ylabel="%", ylim=(0, 100))
         axes.grid(alpha=0.3)
@@ -345,21 +349,32 @@ def main(
     steps: Annotated[int, typer.Option(min=3, help="Updates of each variant, all of its stages together.")] = Ablation.steps,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures to learn from; they come in shards.")] = Ablation.pictures,
     scenes: Annotated[int, typer.Option(min=1, help="Held-out scenes that each variant is asked about.")] = Ablation.scenes,
+    parts: Annotated[str, typer.Option(help="Comma-separated: ladder, resolution.")] = ",".join(PARTS),
 ) -> None:
     """Train all variants, ask them, and keep results.json, table.md and plot.png."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps({"steps": steps, "pictures": pictures, "scenes": scenes, "seeds": seeds}))
+    if unknown := sorted(set(parts.split(",")) - set(PARTS)):
+        raise typer.BadParameter(f"{', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+    _settle(folder / "settings.json", {"steps": steps, "pictures": pictures, "scenes": scenes})
     runs = [Ablation(folder, int(seed), steps, pictures, scenes) for seed in seeds.split(",")]
     for run in runs:  # one seed after the other, so that the first is whole early
-        for variant in (*LADDER.values(), *RESOLUTIONS.values()):
-            run.answered(variant)
-            run.errors(variant)
-    parts = {"the ladder": rows_of(runs, LADDER), "resolution": rows_of(runs, RESOLUTIONS)}
-    (folder / "results.json").write_text(json.dumps({"steps": steps, "seeds": seeds, "parts": parts}, indent=1))
+        for part in parts.split(","):
+            for variant in PARTS[part].values():
+                run.answered(variant)
+                run.errors(variant)
+    found = {part: rows_of(runs, PARTS[part]) for part in parts.split(",")}
+    (folder / "results.json").write_text(json.dumps({"steps": steps, "seeds": seeds, "parts": found}, indent=1))
     (folder / "table.md").unlink(missing_ok=True)
-    for title, rows in parts.items():
+    for title, rows in found.items():
         _show(title, rows, folder / "table.md")
-    _plot(parts, folder / "plot.png")
+    _plot(found, folder / "plot.png")
+
+
+def _settle(file: Path, settings: Mapping[str, int]) -> None:
+    """Keeps what a folder's variants have in common; typer.BadParameter where they had other settings."""
+    if file.is_file() and (found := json.loads(file.read_text())) != settings:
+        raise typer.BadParameter(f"{file.parent} holds variants of {found}; give another folder, or the same settings to go on.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Which words of two sentences are set against each other: each at most once, as many as may be, in as few runs as may be."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = ["Match", "align", "count_runs"]
@@ -33,11 +34,12 @@ class _Path(NamedTuple):
 
 
 def align(options: Sequence[Sequence[Match]], words: int, *, beam: int = 40) -> list[Match]:
-    """The best alignment by a beam search from left to right, in the order of the reference (Denkowski and Lavie 2014, section 3).
+    """The best alignment by a beam search from left to right, in the order of the reference (Denkowski and Lavie 2014).
 
-    `options` are the matches that begin at each word of the reference, `words` is the candidate's length. A match that shares no word with another one
-    is taken. Of the rest, those are that (1) cover most words, where words matched by another kind than 0 (exact) count half, rounded down for each side
-    of a match as in METEOR 1.5; (2) make the fewest runs; (3) are the least displaced. Of partial alignments with the same future only the best goes on.
+    `options` are the matches that begin at each word of the reference, `words` is the candidate's length. A match that shares no word with another
+    is taken. Of the rest, those that (1) cover most words; (2) make the fewest runs; (3) are the least displaced. As in METEOR 1.5, words of a match
+    that is not exact (kind 0) count half in (1), rounded down on each side, and (3) charges a match to the alternatives tried after it. Of partial
+    alignments with the same future only the best goes on, so that the beam is rarely full.
 
     >>> align([[Match(0, 0, 1, 0, 1), Match(0, 0, 1, 2, 1)], [Match(0, 1, 1, 3, 1)]], 4)
     [Match(kind=0, start=0, length=1, place=2, width=1), Match(kind=0, start=1, length=1, place=3, width=1)]
@@ -71,8 +73,7 @@ def count_runs(chosen: Sequence[Match]) -> int:
     >>> count_runs([Match(0, 0, 1, 2, 1), Match(0, 1, 1, 3, 1), Match(0, 3, 1, 4, 1)])
     2
     """
-    pairs = zip(chosen, chosen[1:], strict=False)
-    return bool(chosen) + sum(b.start != a.start + a.length or b.place != a.place + a.width for a, b in pairs)
+    return bool(chosen) + sum(b.start != a.start + a.length or b.place != a.place + a.width for a, b in pairwise(chosen))
 
 
 def _definite(options: Sequence[Sequence[Match]], words: int) -> dict[int, Match]:
@@ -95,29 +96,24 @@ def _definite(options: Sequence[Sequence[Match]], words: int) -> dict[int, Match
 
 def _grown(path: _Path, start: int, row: Sequence[Match], fixed: dict[int, Match]) -> list[_Path]:
     """A path with each match that begins at the reference's word `start`, and without any."""
-    if path.true >> start & 1:
-        return [path] if start < path.next else [_with(path._replace(distance=path.distance + abs(start - fixed[start].place)), fixed[start])]
+    unmatched, runs, distance, end, following, said, true, chosen = path
+    if true >> start & 1:
+        return [path] if start < following else [_with(path, fixed[start], distance + abs(start - fixed[start].place))]
     grown = []
     for match in row:
-        if not (path.said & _bits(match.place, match.width) or path.true & _bits(match.start, match.length)):
-            grown.append(_with(path, match))
-            path = path._replace(distance=path.distance + abs(start - match.place))
-    return [*grown, path._replace(runs=path.runs + (path.end >= 0), end=-1, next=start + 1)]
+        if not (said & _bits(match.place, match.width) or true & _bits(start, match.length)):
+            grown.append(_with(path, match, distance))
+            distance += abs(start - match.place)
+    return [*grown, _Path(unmatched, runs + (end >= 0), distance, -1, start + 1, said, true, chosen)]
 
 
-def _with(path: _Path, match: Match) -> _Path:
+def _with(path: _Path, match: Match, distance: int) -> _Path:
+    unmatched, runs, _, end, _, said, true, chosen = path
     kind, start, length, place, width = match
     gained = length + width if kind == 0 else length // 2 + width // 2
-    return _Path(
-        path.unmatched - gained,
-        path.runs + (path.end >= 0 and place != path.end),
-        path.distance,
-        place + width,
-        start + length,
-        path.said | _bits(place, width),
-        path.true | _bits(start, length),
-        (*path.chosen, match),
-    )
+    runs += end >= 0 and place != end
+    used = said | _bits(place, width), true | _bits(start, length)
+    return _Path(unmatched - gained, runs, distance, place + width, start + length, *used, (*chosen, match))
 
 
 def _bits(start: int, length: int) -> int:

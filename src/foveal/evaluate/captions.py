@@ -12,8 +12,11 @@ from foveal.evaluate.ngrams import NGrams, count_ngrams, longest_common, look_up
 from foveal.evaluate.tokens import caption_tokens
 
 __all__ = [
+    "Candidates",
     "CaptionScore",
     "DocumentFrequencies",
+    "References",
+    "Tokens",
     "bleu",
     "caption_scores",
     "cider",
@@ -23,9 +26,9 @@ __all__ = [
     "rouge_l",
 ]
 
-Key = TypeVar("Key", bound=Hashable)
-Candidates = Mapping[Key, str] | Sequence[str]
-References = Mapping[Key, Sequence[str]] | Sequence[Sequence[str]]
+_Key = TypeVar("_Key", bound=Hashable)
+Candidates = Mapping[_Key, str] | Sequence[str]
+References = Mapping[_Key, Sequence[str]] | Sequence[Sequence[str]]
 Tokens = Callable[[str], Sequence[str]]
 
 
@@ -148,7 +151,8 @@ def document_frequencies(references: References, *, order: int = 4, tokens: Toke
     _, tables = count_ngrams(list(chain.from_iterable(sets)), order, tokens)
     owner, counted = owners(sets), dict[tuple[str, ...], int]()
     for table in tables:
-        counted |= zip(table.spelled(), spread_of(owner[table.text] * table.size + table.gram, table.size).tolist(), strict=True)
+        spread = spread_of(owner[table.text] * table.size + table.gram, table.size)
+        counted |= zip(table.spelled(), spread[: len(table.first)].tolist(), strict=True)
     return DocumentFrequencies(counted, len(sets))
 
 
@@ -181,7 +185,7 @@ def _agreed(table: NGrams, count: int, owner: Int[np.ndarray, " references"]) ->
     most = np.zeros(len(keys), dtype=np.int64)
     np.maximum.at(most, place, table.times[~mine])
     allowed = look_up(keys, most, table.text[mine] * table.size + table.gram[mine])
-    return np.bincount(table.text[mine], np.minimum(table.times[mine], allowed), count)
+    return np.bincount(table.text[mine], np.minimum(table.times[mine], allowed), count).astype(float)
 
 
 def _brevity(said: Int[np.ndarray, " captions"], near: Int[np.ndarray, " captions"]) -> Float[np.ndarray, " captions"]:

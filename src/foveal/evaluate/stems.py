@@ -8,7 +8,7 @@ __all__ = ["english_stem"]
 
 @lru_cache(maxsize=1 << 17)
 def english_stem(word: str) -> str:
-    """The stem of a lower-cased English word (Porter 2002, https://snowballstem.org/algorithms/english/stemmer.html); no stem is longer than its word.
+    """The stem of a lower-cased English word (Porter 2002, https://snowballstem.org/algorithms/english/stemmer.html).
 
     >>> [english_stem(word) for word in ("riding", "ponies", "generously", "skies", "men")]
     ['ride', 'poni', 'generous', 'sky', 'men']
@@ -43,10 +43,10 @@ def _region_begins(word: str) -> int:
 
 
 def _without_plural(word: str) -> str:
-    if word.endswith("sses"):
+    if word.endswith("sses") or (word.endswith(("ied", "ies")) and len(word) > 4):
         return word[:-2]
     if word.endswith(("ied", "ies")):
-        return word[:-2] if len(word) > 4 else word[:-1]
+        return word[:-1]
     return word[:-1] if re.search(r"[aeiouy].+(?<![us])s$", word) else word
 
 

@@ -22,9 +22,9 @@ def caption_tokens(caption: str) -> tuple[str, ...]:
 def treebank_tokens(text: str) -> tuple[str, ...]:
     """Lower-cased tokens with Penn Treebank conventions, as Stanford's PTBTokenizer of 2014 gives them for one line of text.
 
-    Contractions part before their clitic ("do n't", "it 's"), brackets are "-lrb-", "-lsb-", "-lcb-" and their closing partners, dashes "--", double
-    quotes two apostrophes; abbreviations, numbers, dates, addresses and words with hyphens or slashes stay whole. The line is taken for the only one:
-    the original looks into the next one to tell whether a full stop after a single letter belongs to it, and repeats the one of a last abbreviation.
+    Contractions part before their clitic ("do n't", "it 's"), brackets are "-lrb-", "-lsb-", "-lcb-" and their closing partners, dashes "--", quotes
+    of both ends apostrophes; abbreviations, numbers, dates, addresses and words with hyphens or slashes stay whole. The line is taken for the only
+    one: the original looks into the next to tell whether a full stop after a single letter belongs to it, and doubles that of a last abbreviation.
 
     >>> treebank_tokens("Mr. Smith's dog -- it isn't here...")
     ('mr.', 'smith', "'s", 'dog', '--', 'it', 'is', "n't", 'here', '...')
@@ -53,25 +53,19 @@ def _named(kind: str, found: str) -> tuple[str, ...]:
             return (_BRACKETS.get(found, found),)
 
 
-_ALIKE = {
-    "[\u2019\u0092\u203a]": "'",
-    "[\u2018\u0091\u2039]": "`",
-    "[\u201c\u201d\u0093\u0094\u00ab\u00bb]|&quot;": '"',
-    "[\u2013\u2014\u0096\u0097]": "--",
-}
-_ALIKE |= {"\u2026|\\.(?: \\.){2,}": "...", "&amp;": "&", "&lt;": "<", "&gt;": ">", "\u00bc": "1/4", "\u00bd": "1/2", "\u00be": "3/4"}
-_ALIKE |= {"\u20ac": "$", "\u00a3": "#", "\u00a2": " cents "}
+_ALIKE = {"[\u2019\u0092\u203a]": "'", "[\u2018\u0091\u2039]": "`", "[\u201c\u201d\u0093\u0094\u00ab\u00bb]|&quot;": '"'}
+_ALIKE |= {"[\u2013\u2014\u0096\u0097]": "--", "\u2026|\\.(?: \\.){2,}": "...", "&amp;": "&", "&lt;": "<", "&gt;": ">"}
+_ALIKE |= {"\u00bc": "1/4", "\u00bd": "1/2", "\u00be": "3/4", "\u20ac": "$", "\u00a3": "#", "\u00a2": " cents "}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _PARTED = {"cannot": ("can", "not"), "gonna": ("gon", "na"), "gotta": ("got", "ta"), "wanna": ("wan", "na"), "gimme": ("gim", "me")}
 _PARTED |= {"lemme": ("lem", "me"), "more'n": ("more", "'n"), "'tis": ("'t", "is"), "'twas": ("'t", "was")}
 
 _TITLES = "mr mrs ms dr drs prof profs sen sens rep reps atty lt col gen messrs gov govs adm rev maj sgt cpl pvt capt pres lieut hon brig cmdr comdr"
-_PLACES = (
-    "st ste ave blvd rd bldg mt ft rt ala ariz calif colo conn ct dak fla ga ind kans ky md mich minn mo mont neb nev okla penn tenn va vt wisc wyo"
-)
+_PLACES = "st ste ave blvd rd bldg mt ft rt ala ariz calif colo conn ct dak fla ga ind kans ky md mich"
+_STATES = "minn mo mont neb nev okla penn tenn va vt wisc wyo"
 _FIRMS = "inc co cos corp pty ltd plc bancorp dept mfg bros univ assn bhd jr sr esq ph est ext sq al vs etc cf seq asst tel pfc spc supt det p"
 _DATES = "jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs fri"
-_SHORT = "|".join(f"{_TITLES} {_PLACES} {_FIRMS} {_DATES}".split())
+_SHORT = "|".join(f"{_TITLES} {_PLACES} {_STATES} {_FIRMS} {_DATES}".split())
 _CAPITAL = "Ark|Del|Ill|La|Mass|Miss|Ore|Pa|Tex|Wash|ARK|DEL|ILL|LA|MASS|MISS|ORE|PA|TEX|WASH"  # words, unless in upper case
 _LETTER = r"[^\W\d_]"
 _CLITIC = r"'(?:s|d|m|re|ve|ll)(?!\w)"
