@@ -112,9 +112,6 @@ COLUMNS = {
     "located, IoU 0.5": ("rec_p50",),
 }
 """Which figures of benchmarks/nano_measures.py a column sums up."""
-ERROR = "box read halfway, error"
-"""Of the box that the language model knows in the middle of its layers as it begins to spell it (recipes/nano_pupil.py), in shares of the
-picture's side: what there is to compare long before boxes are spelt rightly."""
 
 
 @dataclass
@@ -134,22 +131,22 @@ class Ablation:
         towers: Any = self.shipped.model.float()
         return {"clip": towers.overview_tower.backbone, "dino": towers.local_tower.backbone}
 
-    def looked(self, name: str, split: str = "train") -> list[tuple[Shard, np.ndarray]]:
+    def looked(self, name: str) -> list[tuple[Shard, np.ndarray]]:
         """The pictures as an eye sees them, with the features that its frozen encoders make of them."""
-        eye, place = EYES[name], self.folder / f"features-{name}{'' if split == 'train' else f'-{split}'}"
-        drawn = self.drawn(eye, split)
+        eye, place = EYES[name], self.folder / f"features-{name}"
+        drawn = self.drawn(eye)
         place.mkdir(parents=True, exist_ok=True)
         for number, shard in enumerate(track(drawn, description=f"looking, {name}")):
             if not (path := place / f"{number:04d}.npy").exists():
                 feature_shard(partial(self.see, eye), shard, path)
         return [(shard, np.load(place / f"{number:04d}.npy", mmap_mode="r")) for number, shard in enumerate(drawn)]
 
-    def drawn(self, eye: Eye, split: str = "train") -> list[Shard]:
+    def drawn(self, eye: Eye) -> list[Shard]:
         """The pictures, cut as an eye wants them."""
         place = self.folder / f"pictures-{eye.side}{'-tiles' * (eye.tiles is not None)}"
-        for _ in build(place, self.pictures if split == "train" else self.scenes, split, side=eye.side, grids=GRIDS_V2 if eye.tiles else ()):
+        for _ in build(place, self.pictures, side=eye.side, grids=GRIDS_V2 if eye.tiles else ()):
             pass
-        return open_shards(place, split)
+        return open_shards(place)
 
     @torch.no_grad()
     def see(self, eye: Eye, overviews: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,30 +194,6 @@ class Ablation:
             return self._stage(variant, replace(STAGE_III, steps=last, learn=learn), before, "last-frozen", TASKS)
         learn |= {"overview_tower": EYES_RATE, "local_tower": EYES_RATE}
         return self._stage(variant, replace(STAGE_III, steps=last, learn=learn), before, "last", TASKS)
-
-    @torch.no_grad()
-    def errors(self, variant: Variant) -> list[tuple[float, float]]:
-        """For each held-out picture the mean error of the boxes read halfway, and that of always reading the middle of all boxes; kept."""
-        place = self.taught(variant)
-        kept = place.with_name(f"{place.name}-errors.json")
-        if not kept.exists():
-            model, processor = Pupil.from_pretrained(place).eval(), FerretProcessor.from_pretrained(place)
-            model.digits = torch.tensor(processor.tokenizer.convert_tokens_to_ids(list("0123456789")))
-            looked = self.looked(variant.eye, "test")
-            asked = Asked(
-                [(shard, features if variant.frozen else None) for shard, features in looked], processor, {"locate": 1.0}, QUESTIONS, seed=1
-            )
-            found = []
-            for number in track(range(min(self.scenes, len(asked) // asked.visits)), description=f"reading {place}"):
-                batch = collate_asked([asked[number]], processor.tokenizer.pad_token_id, tiles=bool(processor.grids))
-                known = ~batch["places"][..., 0].isnan()
-                batch["places"][:, 1:][known[:, :-1] & known[:, 1:]] = torch.nan  # before the first digit is said
-                if known.any():
-                    boxes = batch["places"][~batch["places"][..., 0].isnan()]
-                    found.append((float(model(**batch)["places"]), boxes.tolist()))
-            middle = torch.cat([torch.tensor(boxes) for _, boxes in found]).mean(0)
-            kept.write_text(json.dumps([(error, float((torch.tensor(boxes) - middle).abs().mean())) for error, boxes in found]))
-        return [(error, blind) for error, blind in json.loads(kept.read_text())]
 
     def _start(self, variant: Variant) -> Path:
         place = self.folder / f"start-{variant.eye}-{variant.region_map}"
@@ -301,28 +274,19 @@ def rows_of(runs: Sequence[Ablation], variants: Mapping[str, Variant]) -> dict[s
             seeds = [summed(found, names) for found in each]
             right, count = sum(round(one.value * one.count) for one in seeds), sum(one.count for one in seeds)
             rows[title][column] = asdict(Figure(right / count, count, *interval(right, count))) | {"seeds": [one.value for one in seeds]}
-        errors = [np.array(run.errors(variant)) for run in runs]
-        both = np.concatenate(errors)
-        middle, away = both[:, 0].mean(), 1.96 * both[:, 0].std() / len(both) ** 0.5
-        rows[title][ERROR] = asdict(Figure(float(middle), len(both), float(middle - away), float(middle + away))) | {
-            "seeds": [float(some[:, 0].mean()) for some in errors],
-            "blind": float(both[:, 1].mean()),
-        }
     return rows
 
 
 def _show(title: str, rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    columns = (*COLUMNS, ERROR)
-    table = Table("variant", *columns, title=title, title_justify="left")
-    lines = [f"| {' | '.join(('variant', *columns))} |", f"|---|{'---|' * len(columns)}"]
+    table = Table("variant", *COLUMNS, title=title, title_justify="left")
+    lines = [f"| {' | '.join(('variant', *COLUMNS))} |", f"|---|{'---|' * len(COLUMNS)}"]
     for name, row in rows.items():
         cells = [f"{one['value']:.1%} ({100 * one['low']:.1f} – {100 * one['high']:.1f})".replace("%", " %") for one in row.values()]
         table.add_row(name, *cells)
         lines.append(f"| {' | '.join((name, *cells))} |")
-    blind = f"Always reading the mean of all boxes errs by {np.mean([row[ERROR]['blind'] for row in rows.values()]):.1%}.".replace("%", " %")
-    Console(width=160).print(table, blind)
+    Console(width=160).print(table)
     with out.open("a") as file:
-        file.write(f"{title}\n\n" + "\n".join(lines) + f"\n\n{blind}\n\n")
+        file.write(f"{title}\n\n" + "\n".join(lines) + "\n\n")
 
 
 def _plot(parts: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> None:
@@ -330,7 +294,7 @@ def _plot(parts: Mapping[str, Mapping[str, Mapping[str, Any]]], out: Path) -> No
 
     plot = Plot(figsize=(6.5 * len(parts), 4.6), layout="constrained")
     for axes, (title, rows) in zip(np.atleast_1d(plot.subplots(1, len(parts))), parts.items(), strict=True):
-        for column in (*COLUMNS, ERROR):
+        for column in COLUMNS:
             cells = [row[column] for row in rows.values()]
             values, low, high = (np.array([100 * cell[name] for cell in cells]) for name in ("value", "low", "high"))
             axes.errorbar(
@@ -360,7 +324,6 @@ def main(
         for part in parts.split(","):
             for variant in PARTS[part].values():
                 run.answered(variant)
-                run.errors(variant)
     found = {part: rows_of(runs, PARTS[part]) for part in parts.split(",")}
     (folder / "results.json").write_text(json.dumps({"steps": steps, "seeds": seeds, "parts": found}, indent=1))
     (folder / "table.md").unlink(missing_ok=True)
