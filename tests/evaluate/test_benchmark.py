@@ -165,10 +165,11 @@ def test_the_command_keeps_answers_and_scores_them_again(data: Path, tmp_path: P
     assert (folder / "report.html").is_file()
     assert main(["rescore", str(folder), "--benchmark", f"{mine}:HALVES", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == said
-    assert main(["evaluate", "ferret-v2-nano", "list"]) == 0 and all(name[:12] in capsys.readouterr().out for name in list(BENCHMARKS)[:1])
+    assert main(["evaluate", "list"]) == 0 and all(name[:12] in capsys.readouterr().out for name in list(BENCHMARKS)[:1])
     for wrong, words in (
         (["evaluate", "ferret-v2-nano", "nothing"], "no benchmark 'nothing'"),
         (["evaluate", "ferret-v2-nano", "coco-names", "--data-root", str(tmp_path)], "cannot be read|is not there|no file"),
+        (["evaluate", "ferret-v2-nano"], "No benchmark was named"),
         (["rescore", str(tmp_path / "none.jsonl")], "there is no file"),
     ):
         assert main(wrong) == 2

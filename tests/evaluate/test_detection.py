@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.evaluate.detection import coco_figures, detection_records, first_claims, lvis_figures, ranked_precision, voc_figures
-from foveal.evaluate.metrics import average_precision
+from foveal.evaluate.detection import coco_figures, detection_records, first_claims, lvis_figures, voc_figures
+from foveal.evaluate.metrics import average_precision, ranked_precision
 from foveal.geometry import Box, Mask, encode_mask
 from foveal.grounding import GroundedText, Span, tied
 

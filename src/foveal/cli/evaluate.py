@@ -22,8 +22,8 @@ __all__ = ["benchmark_named", "evaluate", "figures_table"]
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    benchmark: Annotated[list[str], typer.Argument(help="Names of benchmarks, or FILE.py:NAME; `list` prints them all.")],
+    model: Annotated[str, typer.Argument(help=f"{MODEL_HELP} Or `list`: print all benchmarks.")],
+    benchmark: Annotated[list[str] | None, typer.Argument(help="Names of benchmarks, or FILE.py:NAME.")] = None,
     data_root: Annotated[Path, typer.Option("--data-root", help="The folder of all data sets.")] = Path("data"),
     out: Annotated[Path, typer.Option("--out", help="Where answers are kept, in a folder for each model and benchmark.")] = Path("runs/evaluate"),
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first so many questions.")] = None,
@@ -41,9 +41,11 @@ def evaluate(
     from foveal.evaluate.benchmarks import BENCHMARKS
     from foveal.evaluate.report import write_report
 
-    if model == "list" or benchmark == ["list"]:
+    if model == "list":
         _list(BENCHMARKS)
         return
+    if not benchmark:
+        raise ValueError("No benchmark was named; `foveal evaluate list` prints them all.")
     chosen = [benchmark_named(name) for name in benchmark]
     if not data_root.is_dir():
         raise ValueError(f"--data-root {data_root} is no folder.")

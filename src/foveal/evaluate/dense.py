@@ -7,7 +7,8 @@ from itertools import repeat
 import numpy as np
 from jaxtyping import Bool, Float
 
-from foveal.evaluate.detection import first_claims, ranked_precision
+from foveal.evaluate.detection import first_claims
+from foveal.evaluate.metrics import ranked_precision
 from foveal.geometry import bounding_box, box_array, iou
 from foveal.grounding import GroundedText
 

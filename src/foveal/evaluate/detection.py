@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from foveal.evaluate.metrics import ranked_precision
 from foveal.geometry import Frame, Mask, bounding_box, iou, mask_from_coco, mask_to_coco
 from foveal.grounding import GroundedText
 
-__all__ = ["coco_figures", "detection_records", "first_claims", "lvis_figures", "ranked_precision", "voc_figures"]
+__all__ = ["coco_figures", "detection_records", "first_claims", "lvis_figures", "voc_figures"]
 
 _AREAS = ("all", "small", "medium", "large")
 _FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
@@ -139,21 +140,6 @@ def first_claims(things: Int[np.ndarray, " found"], counts: Bool[np.ndarray, " f
     rows = np.flatnonzero(counts)
     first[rows[np.unique(things[rows], return_index=True)[1]]] = True
     return first
-
-
-def ranked_precision(right: Bool[np.ndarray, " found"], there: int, recalls: Float[np.ndarray, " levels"] | None = None) -> float:
-    """Average precision of detections in the order of their rank, of `there` things: the mean over `recalls` of the best precision at that
-    recall or a higher one, or without them the area under that curve.
-
-    >>> ranked_precision(np.array([True, False, True]), 2), ranked_precision(np.array([True, False]), 2, np.arange(11) / 10)
-    (0.8333333333333333, 0.5454545454545454)
-    """
-    hits = np.cumsum(right)
-    best = np.maximum.accumulate((hits / np.arange(1, len(right) + 1))[::-1])[::-1]
-    if recalls is None:
-        return float(best[right].sum() / there)
-    place = np.searchsorted(hits / there, recalls)
-    return float(np.append(best, 0.0)[place].mean())
 
 
 def _objects(said: GroundedText, frame: Frame) -> Any:

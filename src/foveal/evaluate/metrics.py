@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from foveal.geometry import Box, bounding_box, box_array, enclosing_box, iou, match
 from foveal.grounding import GroundedText, Span
@@ -23,6 +24,7 @@ __all__ = [
     "names_object",
     "names_placed",
     "phrases_found",
+    "ranked_precision",
     "says_absent",
     "spellings",
     "tally_detections",
@@ -292,9 +294,23 @@ def average_precision(
                 ranked.append((_score(span), True))
             elif passed[row].max(initial=0) < threshold:
                 ranked.append((_score(span), False))
-    hits = np.array([hit for _, hit in sorted(ranked, key=lambda one: -one[0])], float).cumsum()
-    precision, recall = hits / np.arange(1, len(hits) + 1), hits / max(1, there)
-    return float(np.mean([precision[recall >= level].max(initial=0.0) for level in np.linspace(0, 1, 101)]))
+    right = np.array([hit for _, hit in sorted(ranked, key=lambda one: -one[0])], bool)
+    return ranked_precision(right, max(1, there), np.linspace(0, 1, 101))
+
+
+def ranked_precision(right: Bool[np.ndarray, " found"], there: int, recalls: Float[np.ndarray, " levels"] | None = None) -> float:
+    """Average precision of detections in the order of their rank, of `there` things: the mean over `recalls` of the best precision at that
+    recall or a higher one, or without them the area under that curve.
+
+    >>> ranked_precision(np.array([True, False, True]), 2), ranked_precision(np.array([True, False]), 2, np.arange(11) / 10)
+    (0.8333333333333333, 0.5454545454545454)
+    """
+    hits = np.cumsum(right)
+    best = np.maximum.accumulate((hits / np.arange(1, len(right) + 1))[::-1])[::-1]
+    if recalls is None:
+        return float(best[right].sum() / there)
+    place = np.searchsorted(hits / there, recalls)
+    return float(np.append(best, 0.0)[place].mean())
 
 
 def calibration_error(scores: Sequence[float], hits: Sequence[bool], *, bins: int = 10) -> float:

@@ -97,7 +97,7 @@ class ConversationModel(GroundedModel, GenerationMixin):
 
     _skip_keys_device_placement = ("past_key_values",)
 
-    def begin(self) -> None:
+    def finish_init(self) -> None:
         """The end of a model's making: adapters where its configuration has some, and weights as they start."""
         if self.config.lora_rank:
             self._add_adapters()

@@ -102,8 +102,8 @@ def adapters_on(model: GroundedModel, rank: int, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that it will drop
-        whole = [name for name in ("detector",) if hasattr(model, name)]
-        settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", modules_to_save=whole or None)
+        whole = ["detector"] if hasattr(model, "detector") else None
+        settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", modules_to_save=whole)
         return get_peft_model(model, settings)
 
 

@@ -77,6 +77,8 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     parts = stage.data(data_root)
     together = recipe.batch if stage.together else 1
     reader = _reading(processor, stage.seen)
+    if stage.alike and not hasattr(reader, "length"):
+        raise ValueError(f"stage {stage.recipe.name!r} wants batches of like length (alike), and a {type(processor).__name__} knows no lengths.")
     grouping: dict[str, Any] = {"key": reader.length, "group": recipe.batch} if stage.alike else {}
     mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report, **grouping)
     train(recipe, model, mixture, Encoding(reader, report), place)

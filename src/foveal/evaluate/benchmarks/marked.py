@@ -13,6 +13,7 @@ from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_a
 from foveal.evaluate.regions import Figure
 from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText, Note, Turn
+from foveal.grounding.wordings.ferret import ask_choice
 from foveal.grounding.wordings.verbs import Verbs
 
 __all__ = ["choices", "expressions", "names", "statements"]
@@ -39,8 +40,7 @@ def choices(folder: str, form: str = "box", seed: int = 0) -> Benchmark:
                 name, other = note.said.text, others[int(rng.integers(len(others)))]
                 first, second = (name, other) if number % 2 == 0 else (other, name)
                 region = bounding_box(note.said.regions[0]) if form == "box" else note.said.regions[0]
-                ask = GroundedText.join("Is the object ", region, f" of the image a {first} or a {second}?")
-                yield _asked(example, f"{number}", ask, note.said, other=other)
+                yield _asked(example, f"{number}", ask_choice(region, first, second), note.said, other=other)
 
     return Benchmark(
         name=f"{folder}-choice-{form}",

@@ -74,7 +74,7 @@ class FerretForConditionalGeneration(ConversationModel):
             self.map_adapters = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, config.vision_dim)) for dim in dims)
         self.sampler = _sampler(config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.begin()
+        self.finish_init()
 
     # -- seeing ---------------------------------------------------------------------------------------------------------------
 

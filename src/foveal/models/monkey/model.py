@@ -42,7 +42,7 @@ class MonkeyForConditionalGeneration(ConversationModel):
         self.connector = _Resampled(dim, width, config) if config.connector == "resampler" else Projector(config.connector, dim, width)
         self.token_resampler = TokenResampler(width, config.kept_tokens, config.kept_dim, config.kept_heads) if config.kept_tokens else None
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.begin()
+        self.finish_init()
 
     def encode_images(
         self,
