@@ -1,6 +1,9 @@
 """Laws of benchmarks: what was stopped goes on to the same answers, a number is made again from them, and no other run is taken for one's own."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +14,13 @@ import pytest
 from PIL import Image
 
 from foveal.cli import main
-from foveal.evaluate.benchmark import ANSWERS, MANIFEST, Benchmark, answered_figures, mean_figure, read_answers, run_benchmark
-from foveal.evaluate.benchmarks import BENCHMARKS, choices, expressions, names, statements
+from foveal.data.sources.scenes.written import write_scenes
+from foveal.evaluate.benchmark import MANIFEST, Benchmark, answered_figures, mean_figure, run_benchmark
+from foveal.evaluate.benchmarks import BENCHMARKS, choices, detected, expressions, located, names, statements
+from foveal.evaluate.kept import ANSWERS, read_answers
 from foveal.evaluate.report import write_report
-from foveal.geometry import Box
-from foveal.grounding import Example, GroundedText, tied, write_examples
+from foveal.geometry import Box, bounding_box
+from foveal.grounding import Example, GroundedText, Note, tied, write_examples
 from foveal.grounding.wordings import VERBS
 from foveal.session import Session
 from foveal.session.answers import Answer
@@ -90,6 +95,93 @@ def test_of_several_boxes_the_first_counts_whatever_the_truth_is(data: Path) -> 
     assert [benchmark.score(one, tied("it", *boxes)) for boxes in ((right, wrong), (wrong, right))] == [1.0, 0.0]
     present = answered_figures(benchmark, [(one, tied("it", right, wrong)) for one in asked(benchmark, data)])
     assert (present["present"].value, present["absent"].value, present["several_places"].value) == (1.0, 0.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight drawn scenes as a set that is marked."""
+    folder = tmp_path_factory.mktemp("drawn")
+    assert len(list(write_scenes(folder / "scenes", 8))) == 8
+    return folder
+
+
+def test_drawn_scenes_can_be_asked_as_any_marked_set(drawn: Path, tmp_path: Path) -> None:
+    for benchmark in (BENCHMARKS[name] for name in BENCHMARKS if name.startswith("scenes-")):
+        questions = asked(benchmark, drawn)
+        truths = [(one, one.notes[0].said) for one in questions]
+        absent = [(one, GroundedText("There is none in the image.") if not said.regions else said) for one, said in truths]
+        found = answered_figures(benchmark, absent)
+        assert len(questions) > 1 and found[benchmark.main].value == 1.0 and found["score"].value == 1.0, benchmark.name
+        wrong = answered_figures(benchmark, [(one, tied("giraffe", Box(0.98, 0.98, 1.0, 1.0))) for one in questions])
+        assert wrong[benchmark.main].value < 0.02 and wrong["score"].value < 0.02, benchmark.name
+    again = tmp_path / "scenes"
+    list(write_scenes(again, 8))
+    assert all(file.read_bytes() == (drawn / "scenes" / file.relative_to(again)).read_bytes() for file in again.rglob("*") if file.is_file())
+    with pytest.raises(ValueError, match="is there already"):
+        next(write_scenes(again, 1))
+    with pytest.raises(ValueError, match="no split 'other'"):
+        next(write_scenes(tmp_path / "others", 1, split="other"))
+
+
+def test_found_things_count_by_rank_and_crowds_neither_way(data: Path) -> None:
+    one = asked(detected("halves"), data)[0]
+    places = [bounding_box(region) for region in one.notes[0].said.regions]
+    crowd = replace(one, notes=(tied_note(one, places[:2]), replace(one.notes[1], said=tied("crowd", places[2]))))
+    said = GroundedText.join(*(tied(f"{name} ", box) for name, box in zip(("red", "red", "red"), places, strict=True)))
+    found = answered_figures(detected("halves"), [(crowd, said)])
+    assert found["ap"].value == 1.0 and found["ap"].count == 2 and 0.4 < found["ap_named"].value < 0.6
+
+
+def tied_note(example: Example, places: Sequence[Box]) -> Note:
+    names = [example.notes[0].said.text[span.start : span.end] for span in example.notes[0].said.spans]
+    return Note(GroundedText.join(*(tied(name, box) for name, box in zip(names, places, strict=False))), "truth")
+
+
+def test_things_are_told_apart_by_their_size(data: Path) -> None:
+    benchmark = located("halves")
+    questions = asked(benchmark, data)
+    assert len(questions) == 4 and {one.facts["shorter_px"] for one in questions} == {30.0}  # what bears its name alone
+    found = answered_figures(benchmark, [(one, one.notes[0].said) for one in questions])
+    assert found["small"].value == 1.0 and "large" not in found
+
+
+def test_a_picture_is_looked_at_once_however_many_questions_it_has(data: Path, session: Session) -> None:
+    looked = []
+
+    class Counting(Session):
+        def look(self, image: Any) -> Any:
+            looked.append(image)
+            return super().look(image)
+
+    one, other = asked(names("halves"), data)[0], asked(names("halves"), data)[-1]
+    counting = Counting(session.model, session.processor, "tiny")
+    assert len(list(counting.answer([one] * 11 + [other], batch=2, max_new_tokens=1))) == 12 and len(looked) == 2
+
+
+PAIR = """
+import sys
+from pathlib import Path
+from foveal.cli import main
+sys.exit(main(["evaluate", sys.argv[1], "halves.py:HALVES", "--data-root", sys.argv[2], "--out", sys.argv[3]]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_run(data: Path, session: Session, tmp_path: Path) -> None:
+    for part in (session.model, session.processor):
+        part.save_pretrained(tmp_path / "tiny")
+    (tmp_path / "halves.py").write_text("from foveal.evaluate.benchmarks import choices\nHALVES = choices('halves')\n")
+    (tmp_path / "pair.py").write_text(PAIR)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--main_process_port", "0", "pair.py"]
+    told = {}
+    for name, how in (("one", ["pair.py"]), ("two", launch)):
+        given = [sys.executable, *how, str(tmp_path / "tiny"), str(data), str(tmp_path / name)]
+        run = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert run.returncode == 0, run.stderr
+        folder = tmp_path / name / "tiny" / "halves-choice-box"
+        told[name] = [(folder / file).read_text() for file in (ANSWERS, "figures.json", MANIFEST)]
+        assert run.stdout.count("questions about 4 pictures") == 1 and not list(folder.glob("predictions-*"))
+    assert told["one"] == told["two"]
 
 
 class Stopping(Session):
@@ -200,6 +292,6 @@ def test_two_runs_are_compared_question_by_question(data: Path, tmp_path: Path, 
 
 
 def test_means_have_intervals_that_hold_them() -> None:
-    for values in ([0.0, 1.0, 1.0], [0.2, 0.4, 0.9], []):
+    for values in ([0.0, 1.0, 1.0], [0.2, 0.4, 0.9], [0.4], [1.3], []):
         one = mean_figure(values)
         assert one.low <= one.value <= one.high and one.count == len(values)

@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
 
 from foveal.cli.report import check_save
@@ -23,7 +23,7 @@ from foveal.draw import draw, sheet
 from foveal.geometry import Box, Frame, Region, bounding_box
 from foveal.grounding import Example, GroundedText, write_examples
 
-__all__ = ["convert", "data", "show", "stats", "validate"]
+__all__ = ["convert", "data", "scenes", "show", "stats", "validate"]
 
 data = typer.Typer(no_args_is_help=True, help="Convert, validate, show and count data sets.", rich_markup_mode=None)
 
@@ -143,6 +143,21 @@ def stats(
         plot_counts(counts, save)
         print(f"The plot is {save}.", file=sys.stderr)
     _end(passed)
+
+
+@data.command()
+def scenes(
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    count: Annotated[int, typer.Option(min=1, help="How many scenes.")] = 200,
+    start: Annotated[int, typer.Option(min=0, help="The number of the first; a number always gives the same scene.")] = 0,
+    split: Annotated[str, typer.Option(help="train, validation or test; no two share a scene.")] = "test",
+) -> None:
+    """Draw scenes whose things are known exactly, with boxes, masks, names, texts and expressions: a set like any that is marked."""
+    from foveal.data.sources.scenes.written import write_scenes
+
+    for _ in track(write_scenes(out, count, start=start, split=split), "drawn", count, console=Console(stderr=True), transient=True):
+        pass
+    print(f"{count} scenes are in {out}.")
 
 
 def _examples(

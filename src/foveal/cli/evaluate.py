@@ -1,7 +1,9 @@
 """`foveal evaluate`: a model on benchmarks, every answer kept; what was stopped goes on."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from foveal.cli.judges import JudgeAtOnce, JudgeBudget, JudgeKey, JudgeModel, JudgePrice, JudgeSettings, JudgeUrl, judge_from
 from foveal.cli.settings import MODEL_HELP, Batch, Device, open_session
 from foveal.cli.sources import from_file
 
@@ -30,15 +33,24 @@ def evaluate(
     batch: Batch = 16,
     report: Annotated[bool, typer.Option(help="Write report.html with pictures of right, wrong and unread answers.")] = True,
     device: Device = None,
+    judge: JudgeModel = None,
+    judge_url: JudgeUrl = "https://api.openai.com/v1",
+    judge_key_variable: JudgeKey = "OPENAI_API_KEY",
+    judge_price: JudgePrice = None,
+    judge_budget: JudgeBudget = None,
+    judge_settings: JudgeSettings = None,
+    judge_at_once: JudgeAtOnce = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, benchmark → figure → value, instead of tables.")] = False,
 ) -> None:
-    """Ask a model a benchmark's questions and score its answers. The same command goes on with a run that was stopped.
+    """Ask a model a benchmark's questions and score its answers. The same command goes on with a run that was stopped; under `accelerate launch
+    -m foveal` several processes share it.
 
-    Beside the answers (predictions.jsonl) lie what they are answers of (manifest.json), figures.json and report.html; `foveal rescore` makes the
-    figures again, `foveal compare` tells two models apart.
+    Beside the answers (predictions.jsonl) lie what they are answers of (manifest.json), what a judge said of them (judgements.jsonl), figures.json
+    and report.html; `foveal rescore` makes the figures again, `foveal compare` tells two models apart.
     """
-    from foveal.evaluate.benchmark import ANSWERS, read_answers, run_benchmark
+    from foveal.evaluate.benchmark import MANIFEST, run_benchmark
     from foveal.evaluate.benchmarks import BENCHMARKS
+    from foveal.evaluate.kept import ANSWERS, process, read_answers
     from foveal.evaluate.report import write_report
 
     if model == "list":
@@ -49,23 +61,34 @@ def evaluate(
     chosen = [benchmark_named(name) for name in benchmark]
     if not data_root.is_dir():
         raise ValueError(f"--data-root {data_root} is no folder.")
-    session, found = open_session(model, device), dict[str, "Mapping[str, Figure]"]()
+    if (wants := next((one.name for one in chosen if one.judged), None)) and judge is None:
+        raise ValueError(f"{wants} is scored by a judge; --judge names the model that is to judge, --judge-url where it is served.")
+    asks = judge_from(judge, judge_url, judge_key_variable, judge_price, judge_budget, judge_settings, judge_at_once, out / "judge.jsonl")
+    at, found, refused = process(), dict[str, "Mapping[str, Figure]"](), False
+    session = open_session(model, device or at.device)
     for one in chosen:
         folder = out / Path(model).name / one.name
-        with _progress() as progress:
-            task = progress.add_task(one.name, total=None, score="")
-
-            def heard(done: int, total: int, score: float, progress: Progress = progress, task: "int" = int(task)) -> None:
-                progress.update(task, completed=done, total=total, score=f"{score:.1%}")  # type: ignore[arg-type]
-
-            found[one.name] = run_benchmark(one, session, data_root, folder, limit=limit, batch=batch, heard=heard)
-        if report:
+        try:
+            with _progress(one.name, quiet=at.rank > 0) as heard:
+                found[one.name] = run_benchmark(one, session, data_root, folder, limit=limit, batch=batch, judge=asks, heard=heard)
+        except ValueError as error:  # the others go on
+            if len(chosen) == 1:
+                raise
+            print(f"foveal: {one.name}: {error}", file=sys.stderr)
+            refused = True
+            continue
+        if at.rank == 0 and report:
             write_report(folder / "report.html", f"{session.name}, {one.name}", one, read_answers(folder / ANSWERS), found[one.name], data_root)
-        if not as_json:
+        if at.rank == 0 and not as_json:
             Console(width=120).print(figures_table(f"{one.name}: {one.about}", found[one.name]))
-            print(f"Answers and report are in {folder}.")
-    if as_json:
+            asked = json.loads((folder / MANIFEST).read_text())["questions"]
+            print(f"{asked['count']} questions about {asked['pictures']} pictures, each looked at once. Answers and report are in {folder}.")
+    if at.rank == 0 and asks and any(one.judged for one in chosen):
+        print(f"The judge {asks.model}: {asks.spent}.", file=sys.stderr if as_json else sys.stdout)
+    if at.rank == 0 and as_json:
         print(json.dumps({name: {key: asdict(figure) for key, figure in figures.items()} for name, figures in found.items()}))
+    if refused:
+        raise typer.Exit(1)
 
 
 def benchmark_named(name: str) -> "Benchmark":
@@ -100,6 +123,10 @@ def _list(benchmarks: "Mapping[str, Benchmark]") -> None:
     Console(width=120).print(table)
 
 
-def _progress() -> Progress:
+@contextmanager
+def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar, and what moves it: how many of how many are answered, and their mean score."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[score]}"))
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task(name, total=None, score="")
+        yield lambda done, count, score: progress.update(task, completed=done, total=count, score="" if score != score else f"{score:.1%}")

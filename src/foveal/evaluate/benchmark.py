@@ -1,9 +1,8 @@
 """A benchmark is a value: what is asked, and how an answer is scored. A run keeps every answer: its number can be made again without the model."""
 
 import json
-import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -13,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foveal.evaluate.answers import questions_of_rank
+from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
+from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, kept_answers, process, read_answers
 from foveal.evaluate.metrics import interval, is_unparseable
 from foveal.evaluate.regions import Figure
-from foveal.grounding import Example, GroundedText, Turn, example_from_json, example_to_json
+from foveal.grounding import Example, GroundedText
 from foveal.grounding.wordings.verbs import Verbs
 
 if TYPE_CHECKING:
+    from foveal.endpoint import Endpoint
     from foveal.session.session import Session
 
 __all__ = ["ANSWERS", "MANIFEST", "Answered", "Benchmark", "answered_figures", "mean_figure", "read_answers", "run_benchmark"]
 
-Answered = tuple[Example, GroundedText]
-"""A question with its true answer (notes with source "truth"), and what was answered."""
-ANSWERS, MANIFEST = "predictions.jsonl", "manifest.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,13 @@ class Benchmark:
     """Of a question and an answer, from 0 to 1; its mean is the benchmark's number."""
     figures: Callable[[Sequence[Answered]], Mapping[str, Figure]] = field(default=lambda answered: {})
     """What else is said of all answers together."""
+    main: str = "score"
+    """The figure that is the benchmark's number, where it is not the mean of scores."""
     max_new_tokens: int = 128
+    judged: Judged | None = None
+    """What a judge is asked about a question and its answer, where the score rests on one; its reply is the fact "judgement" of the question."""
+    judge_settings: Mapping[str, Any] = field(default_factory=dict)
+    """What goes with every such question: temperature, max_tokens."""
 
 
 def run_benchmark(
@@ -60,40 +67,60 @@ def run_benchmark(
     *,
     limit: int | None = None,
     batch: int = 16,
+    judge: "Endpoint | None" = None,
     heard: Callable[[int, int, float], None] = lambda done, count, score: None,
 ) -> dict[str, Figure]:
     """Asks all questions (or the first `limit`), keeps each answer in `out` as it comes, and returns the figures.
 
-    A run that was stopped goes on with the first question that is not answered. `heard` is told how many of how many are done, and the mean
-    score so far. What was asked of what (hashes of data, questions and weights, versions, settings) is kept as manifest.json. ValueError where
-    the data is not there, the family cannot be asked so, or `out` holds a run of something else.
+    A run that was stopped goes on with the questions that are not answered. Of several processes (`accelerate launch`) each answers its part,
+    and all return the figures of the whole. `heard` is told how many of how many this process has, and their mean score so far (not a number
+    where a `judge` is to score them: it is asked when all are answered). What was asked of what (hashes of data, questions and weights, versions,
+    settings, judge) is kept as manifest.json. ValueError where the data is not there, the family cannot be asked so, two questions have one id,
+    `out` holds a run of something else, or a judge is wanted and missing.
     """
+    if benchmark.judged and judge is None:
+        raise ValueError(f"benchmark {benchmark.name} is scored by a judge, and none was given; --judge names the model that is to judge.")
     asked = list(islice(benchmark.questions(root, session.processor.verbs), limit))
     if not asked:
         raise ValueError(f"benchmark {benchmark.name} asks nothing of what is in {root}.")
-    manifest = _manifest(benchmark, session, root, asked, limit)
-    _settle(out / MANIFEST, manifest | {"batch": batch, "versions": _versions()})
-    answered = list(_whole_answers(out / ANSWERS))
-    if [one.id for one, _ in answered] != [one.id for one in asked[: len(answered)]]:
-        raise ValueError(f"{out / ANSWERS} holds answers to other questions; give another folder.")
-    scores = [benchmark.score(*one) for one in answered]
-    _cut(out / ANSWERS, len(answered))
-    with open(out / ANSWERS, "a", encoding="utf-8") as lines:
-        left = asked[len(answered) :]
+    if len({one.id for one in asked}) < len(asked):
+        raise ValueError(f"benchmark {benchmark.name} has questions with the same id; each wants its own.")
+    manifest, at = _manifest(benchmark, session, root, asked, limit), process()
+    if benchmark.judged and judge:
+        manifest["judge"] = judge_identity(judge, benchmark.judged, benchmark.judge_settings, asked)
+    if at.rank == 0:
+        _settle(out / MANIFEST, manifest | {"batch": batch, "versions": _versions()})
+    at.wait()
+    kept = kept_answers(out)
+    if odd := set(kept) - {one.id for one in asked}:
+        raise ValueError(f"{out} holds answers to other questions, of which {min(odd)!r} is one; give another folder.")
+    left = [one for one in asked if one.id not in kept]
+    left = [left[number] for number in questions_of_rank(len(left), at.rank, at.count)]
+    scores = [benchmark.score(*one) for one in kept.values()]
+    at.wait()  # until all have read what is kept
+    with appending(out / at.file, root) as lines:
         for example, answer in zip(left, session.answer(left, batch=batch, max_new_tokens=benchmark.max_new_tokens), strict=True):
             ended = {"finish": answer.finish_reason} | ({"error": answer.error} if answer.error else {})
-            answered.append((replace(example, facts=dict(example.facts) | ended), answer.said))
-            lines.write(_line(*answered[-1], root) + "\n")
-            lines.flush()
-            scores.append(benchmark.score(*answered[-1]))
-            heard(len(answered), len(asked), float(np.mean(scores)))
-    found = answered_figures(benchmark, answered)
-    _write(out / "figures.json", {name: asdict(figure) for name, figure in found.items()})
+            example = replace(example, facts=dict(example.facts) | ended)
+            lines.write(example, answer.said)
+            scores.append(benchmark.score(example, answer.said))
+            heard(len(scores), len(kept) + len(left), float("nan") if benchmark.judged else float(np.mean(scores)))
+    at.wait()
+    if at.rank == 0:
+        gather(out, asked)
+        if benchmark.judged and judge:
+            answers, settings = read_answers(out / ANSWERS), benchmark.judge_settings
+            judge_answers(judge, benchmark.judged, settings, answers, out / JUDGEMENTS, lambda done, count: heard(done, count, float("nan")))
+    at.wait()
+    found = answered_figures(benchmark, read_answers(out / ANSWERS))
+    if at.rank == 0:
+        _write(out / "figures.json", {name: asdict(figure) for name, figure in found.items()})
     return found
 
 
 def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict[str, Figure]:
-    """The benchmark's number, what else it says, and how many answers could not be read, named several places, were cut or refused."""
+    """The benchmark's number, what else it says, and how many answers could not be read, named several places, were cut, refused or,
+    where a judge is to score them, not judged."""
     regions = [len(said.regions) for _, said in answered]
     shares = {
         "unparsed": [is_unparseable(said) for _, said in answered],
@@ -101,6 +128,8 @@ def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict
         "cut": [example.facts.get("finish") == "length" for example, _ in answered],
         "refused": [example.facts.get("finish") == "error" for example, _ in answered],
     }
+    if benchmark.judged:
+        shares["unjudged"] = [judgement_of(asked) is None and bool(benchmark.judged(asked, said)) for asked, said in answered]
     found = {"score": mean_figure([benchmark.score(*one) for one in answered])} | dict(benchmark.figures(answered))
     return found | {name: mean_figure([float(one) for one in some]) for name, some in shares.items()}
 
@@ -117,54 +146,10 @@ def mean_figure(values: Sequence[float]) -> Figure:
     middle = float(found.mean())
     if np.isin(found, (0, 1)).all():
         return Figure(middle, len(found), *interval(int(found.sum()), len(found)))
+    if len(found) == 1:
+        return Figure(middle, 1, min(0.0, middle), max(1.0, middle))
     away = 1.96 * float(found.std(ddof=1)) / len(found) ** 0.5
     return Figure(middle, len(found), middle - away, middle + away)
-
-
-def read_answers(path: Path) -> list[Answered]:
-    """The answers of a run. ValueError for a file that is none, with its line."""
-    answered = []
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                answered.append(_answer_of(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number}: {error}; lines as foveal evaluate writes them are wanted") from error
-    return answered
-
-
-def _answer_of(line: str) -> Answered:
-    example = example_from_json(json.loads(line))
-    if len(example.turns) < 2 or example.turns[-1].role != "assistant":
-        raise ValueError(f"example {example.id!r} has no answer")
-    return replace(example, turns=example.turns[:-1]), example.turns[-1].said
-
-
-def _line(example: Example, said: GroundedText, root: Path) -> str:
-    pictures = [replace(picture, path=os.path.relpath(picture.path, root), pixels=None) if picture.path else picture for picture in example.images]
-    kept = replace(example, images=tuple(pictures), turns=(*example.turns, Turn("assistant", said)))
-    return json.dumps(example_to_json(kept), ensure_ascii=False)
-
-
-def _whole_answers(path: Path) -> Iterator[Answered]:
-    """The answers up to a line that was torn when the run was stopped."""
-    if not path.is_file():
-        return
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            try:
-                yield _answer_of(line)
-            except (ValueError, KeyError, TypeError):
-                return
-
-
-def _cut(path: Path, count: int) -> None:
-    """Leaves the first `count` lines of a file, each ended."""
-    if path.is_file():
-        kept = path.read_text(encoding="utf-8", errors="replace").splitlines()[:count]
-        new = path.with_suffix(".new")
-        new.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        new.replace(path)
 
 
 def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Sequence[Example], limit: int | None) -> dict[str, Any]:
@@ -172,6 +157,7 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
     questions = sha256()
     for example in asked:
         questions.update(json.dumps([example.id, [turn.said.text for turn in example.turns], [note.said.text for note in example.notes]]).encode())
+    pictures = len({(one.path, one.data, id(one.pixels)) for example in asked for one in example.images})
     missing = [name for name in benchmark.files if not (root / name).is_file()]
     if missing:
         raise ValueError(f"benchmark {benchmark.name} reads {missing[0]} below {root}, and it is not there.")
@@ -180,7 +166,7 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
         "model": session.name,
         "weights": _weights_hash(session),
         "data": {name: sha256((root / name).read_bytes()).hexdigest() for name in benchmark.files},
-        "questions": {"count": len(asked), "sha256": questions.hexdigest(), "limit": limit},
+        "questions": {"count": len(asked), "pictures": pictures, "sha256": questions.hexdigest(), "limit": limit},
         "max_new_tokens": benchmark.max_new_tokens,
         "dtype": str(session.model.dtype).removeprefix("torch."),
         "device": session.model.device.type,

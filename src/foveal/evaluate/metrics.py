@@ -24,6 +24,8 @@ __all__ = [
     "names_object",
     "names_placed",
     "phrases_found",
+    "precision_of",
+    "rank_detections",
     "ranked_precision",
     "says_absent",
     "spellings",
@@ -278,24 +280,39 @@ def average_precision(
     >>> average_precision([(said, true, GroundedText(""))]), round(average_precision([(said, true, GroundedText(""))], ["cat", "dog"]), 2)
     (1.0, 0.5)
     """
-    ranked: list[tuple[float, bool]] = []
-    there = 0
-    for said, true, besides in answered:
-        wanted, there = [true.text[span.start : span.end].strip().lower() for span in true.spans], there + len(true.spans)
-        found = sorted(said.spans, key=lambda span: -_score(span))
-        overlaps, passed = (_overlaps(found, other.spans) for other in (true, besides))
-        free = np.ones(len(wanted), bool)
-        for row, span in enumerate(found):
-            told = set(words_found(said.text[span.start : span.end], names)) if names is not None else set()
-            fits = np.array([names is None or told == {name} for name in wanted], bool)
-            usable = np.where(free & fits, overlaps[row], -1)
-            if usable.max(initial=-1) >= threshold:
-                free[usable.argmax()] = False
-                ranked.append((_score(span), True))
-            elif passed[row].max(initial=0) < threshold:
-                ranked.append((_score(span), False))
-    right = np.array([hit for _, hit in sorted(ranked, key=lambda one: -one[0])], bool)
-    return ranked_precision(right, max(1, there), np.linspace(0, 1, 101))
+    return precision_of([rank_detections(*one, names, threshold=threshold) for one in answered])
+
+
+Ranked = tuple[Float[np.ndarray, " _"], Bool[np.ndarray, " _"], int]
+"""A picture's detections that count, surest first: their scores, which are right, and how many things there are."""
+
+
+def rank_detections(
+    said: GroundedText, true: GroundedText, besides: GroundedText, names: Sequence[str] | None = None, *, threshold: float = 0.5
+) -> Ranked:
+    """Which of a picture's detections are right; see `average_precision`."""
+    wanted = [true.text[span.start : span.end].strip().lower() for span in true.spans]
+    found = sorted(said.spans, key=lambda span: -_score(span))
+    overlaps, passed = (_overlaps(found, other.spans) for other in (true, besides))
+    free, ranked = np.ones(len(wanted), bool), list[tuple[float, bool]]()
+    for row, span in enumerate(found):
+        told = set(words_found(said.text[span.start : span.end], names)) if names is not None else set()
+        fits = np.array([names is None or told == {name} for name in wanted], bool)
+        usable = np.where(free & fits, overlaps[row], -1)
+        if usable.max(initial=-1) >= threshold:
+            free[usable.argmax()] = False
+            ranked.append((_score(span), True))
+        elif passed[row].max(initial=0) < threshold:
+            ranked.append((_score(span), False))
+    return np.array([score for score, _ in ranked], float), np.array([hit for _, hit in ranked], bool), len(wanted)
+
+
+def precision_of(pictures: Sequence[Ranked]) -> float:
+    """Average precision over pictures whose detections are ranked; see `average_precision`."""
+    if not pictures:
+        return 0.0
+    scores, right = np.concatenate([one[0] for one in pictures]), np.concatenate([one[1] for one in pictures])
+    return ranked_precision(right[np.argsort(-scores, kind="stable")], max(1, sum(there for *_, there in pictures)), np.linspace(0, 1, 101))
 
 
 def ranked_precision(right: Bool[np.ndarray, " found"], there: int, recalls: Float[np.ndarray, " levels"] | None = None) -> float:

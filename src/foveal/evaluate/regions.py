@@ -6,12 +6,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from foveal.evaluate.metrics import Tally, average_precision, boxes_agree, f1_interval, first_box, interval, names_object, tally_detections
+from foveal.evaluate.metrics import (
+    Tally,
+    boxes_agree,
+    f1_interval,
+    first_box,
+    interval,
+    names_object,
+    precision_of,
+    rank_detections,
+    tally_detections,
+)
 from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText, Note, Turn, tied
 from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["Figure", "region_figures", "region_questions", "share"]
+__all__ = ["Figure", "precision_figure", "region_figures", "region_questions", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +82,16 @@ def region_figures(answered: Sequence[tuple[Example, GroundedText]], names: Sequ
         figures["found"] = Figure(total.f1, total.there, *f1_interval(tallies))
     if detected := [(said, true, GroundedText("")) for said, true in of["detected"]]:
         for name, known in (("detected", None), ("detected_named", names)):
-            low, high = _spread(detected, known)
-            figures[name] = Figure(average_precision(detected, known), sum(len(true.spans) for _, true, _ in detected), low, high)
+            figures[name] = precision_figure(detected, known)
     return {name: figure for name, figure in figures.items() if figure.count}
 
 
-def _spread(detected: Sequence[tuple[GroundedText, GroundedText, GroundedText]], names: Sequence[str] | None) -> tuple[float, float]:
-    """The 95 % interval of average precision, by drawing pictures again."""
-    rng = np.random.default_rng(0)
-    drawn = [average_precision([detected[place] for place in rng.integers(len(detected), size=len(detected))], names) for _ in range(_DRAWS)]
+def precision_figure(detected: Sequence[tuple[GroundedText, GroundedText, GroundedText]], names: Sequence[str] | None = None) -> Figure:
+    """Average precision (see `average_precision`) of so many true places, its 95 % interval by drawing pictures again."""
+    ranked, rng = [rank_detections(*one, names) for one in detected], np.random.default_rng(0)
+    drawn = [precision_of([ranked[place] for place in rng.integers(len(ranked), size=len(ranked))]) for _ in range(_DRAWS)]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    return Figure(precision_of(ranked), sum(there for *_, there in ranked), float(low), float(high))
 
 
 _DRAWS = 200

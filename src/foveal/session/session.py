@@ -61,19 +61,22 @@ class Session:
     def answer(self, examples: Iterable[Example], options: Options | None = None, **changes: Any) -> Iterator[Answer]:
         """One answer to the last question of each example, in their order; answers that an example already holds are not looked at.
 
-        Examples are read a few batches ahead, and those about one picture share its scene. One that cannot be answered (a picture that
-        cannot be read, a region outside it, no question) gets an `Answer` whose `finish_reason` is "error"; the others go on.
+        Examples are read a few batches ahead, and those about one picture share its scene, as do all that follow one another, however many. One
+        that cannot be answered (a picture that cannot be read, a region outside it, no question) gets an `Answer` whose `finish_reason` is "error";
+        the others go on.
         """
         chosen = replace(options or Options(), **changes)
         ahead = _WINDOW * chosen.batch if chosen.batch > 1 else 1
         waiting = iter(examples)
+        last: tuple[object, Scene | ValueError] = (object(), ValueError())
         while window := list(itertools.islice(waiting, ahead)):
             groups: dict[object, list[int]] = {}
             for index, example in enumerate(window):
                 groups.setdefault(_picture_key(example), []).append(index)
             found: dict[int, Answer] = {}
-            for indices in groups.values():
-                found.update(zip(indices, self._answer_group([window[index] for index in indices], chosen), strict=True))
+            for key, indices in groups.items():
+                last = last if key == last[0] else (key, self._scene_of(window[indices[0]]))
+                found.update(zip(indices, _answer_group(last[1], [window[index] for index in indices], chosen), strict=True))
             yield from (found[index] for index in range(len(window)))
 
     @cached_property
@@ -81,16 +84,22 @@ class Session:
         """What the model's tokens may spell inside a bracket."""
         return grammar_of(self.processor)
 
-    def _answer_group(self, examples: Sequence[Example], options: Options) -> list[Answer]:
-        """Answers to examples about one picture."""
+    def _scene_of(self, example: Example) -> Scene | ValueError:
+        """The example's picture, looked at, or why that cannot be."""
         try:
-            if (count := len(examples[0].images)) != 1:
-                raise ValueError(f"The example {examples[0].id!r} has {count} images; one is wanted.")
-            scene = self.look(load_picture(examples[0].images[0]))
+            if (count := len(example.images)) != 1:
+                raise ValueError(f"The example {example.id!r} has {count} images; one is wanted.")
+            return self.look(load_picture(example.images[0]))
         except ValueError as error:
-            return [_refused(error)] * len(examples)
-        chunks = (examples[start : start + options.batch] for start in range(0, len(examples), options.batch))
-        return [answer for chunk in chunks for answer in _answer_each(scene, chunk, options)]
+            return error
+
+
+def _answer_group(scene: Scene | ValueError, examples: Sequence[Example], options: Options) -> list[Answer]:
+    """Answers to examples about one picture."""
+    if isinstance(scene, ValueError):
+        return [_refused(scene)] * len(examples)
+    chunks = (examples[start : start + options.batch] for start in range(0, len(examples), options.batch))
+    return [answer for chunk in chunks for answer in _answer_each(scene, chunk, options)]
 
 
 def _answer_each(scene: Scene, examples: Sequence[Example], options: Options) -> list[Answer]:

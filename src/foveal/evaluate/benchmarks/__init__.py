@@ -3,17 +3,22 @@
 from collections.abc import Mapping
 
 from foveal.evaluate.benchmark import Benchmark
-from foveal.evaluate.benchmarks.marked import choices, expressions, names, statements
+from foveal.evaluate.benchmarks.marked import choices, detected, expressions, located, names, statements, texts
 
-__all__ = ["BENCHMARKS", "Benchmark", "choices", "expressions", "names", "statements"]
+__all__ = ["BENCHMARKS", "Benchmark", "choices", "detected", "expressions", "located", "names", "statements", "texts"]
+
+_NAMED = ("coco", "scenes", "indoor_scenes", "aquarium", "chess_highres", "playing_cards", "web_screens")
+_WRITTEN = ("scenes", "receipts_sroie", "doc_pages")
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        *(choices("coco", form) for form in ("box", "mask")),
-        *(names(folder) for folder in ("coco", "indoor_scenes", "aquarium", "chess_highres", "playing_cards", "web_screens")),
-        expressions("coco"),
+        *(choices(folder, form) for folder in ("coco", "scenes") for form in ("box", "mask")),
+        *(make(folder) for make in (names, located, detected) for folder in _NAMED),
+        *(expressions(folder) for folder in ("coco", "scenes")),
+        *(texts(folder) for folder in _WRITTEN),
+        *(located(folder, "text") for folder in _WRITTEN),
         statements("nlvr_boxes"),
     )
 }
-"""Those that can be run on the real pictures in the form of `annotations.jsonl`."""
+"""Those that can be run on the real pictures in the form of `annotations.jsonl`, and on scenes drawn by `foveal data scenes`."""

@@ -1,5 +1,6 @@
 """Benchmarks on pictures that lie ready in the form of `annotations.jsonl`: what is marked is named and located, statements are judged."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,19 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from foveal.data.sources.segments import marked_pictures
+from foveal.evaluate.answers import anls, exact_match
 from foveal.evaluate.benchmark import Answered, Benchmark, mean_figure
 from foveal.evaluate.hallucination import yes_or_no
-from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_absent
-from foveal.evaluate.regions import Figure
+from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_absent, tally_detections
+from foveal.evaluate.regions import Figure, precision_figure
 from foveal.geometry import Box, bounding_box
-from foveal.grounding import Example, GroundedText, Note, Turn
+from foveal.grounding import Example, GroundedText, Note, Turn, tied
 from foveal.grounding.wordings.ferret import ask_choice
+from foveal.grounding.wordings.questions import ask_statement
 from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["choices", "expressions", "names", "statements"]
+__all__ = ["choices", "detected", "expressions", "located", "names", "statements", "texts"]
 
 _MOST = 4
 """Things asked about in a picture, at most."""
+_SOURCE_OF = {"name": "object", "text": "text"}
+_LEAST_PX = {"name": 16.0, "text": 8.0}
+"""Of the shorter side: what is smaller is not asked about."""
 
 
 def choices(folder: str, form: str = "box", seed: int = 0) -> Benchmark:
@@ -94,15 +100,85 @@ def expressions(folder: str, source: str = "expression") -> Benchmark:
     )
 
 
+def located(folder: str, kind: str = "name") -> Benchmark:
+    """Where the thing is whose name nothing else in the picture bears; with `kind` "text", where the line is that says so. IoU 0.5 of the first box.
+
+    `small` and `large` are the shares right of things whose shorter side is under 32 px of the picture, and of the others.
+    """
+    source = _SOURCE_OF[kind]
+
+    def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
+        for number, example in enumerate(marked_pictures(root / folder)):
+            notes = [note for note in example.notes if note.source == source and note.said.regions]
+            often = Counter(note.said.text for note in example.notes if note.source in (source, "crowd", "ignored"))
+            alone = [note for note in notes if often[note.said.text] == 1 and _shorter(example, note) >= _LEAST_PX[kind]]
+            for place in _drawn(len(alone), number):
+                truth = alone[place].said
+                yield _asked(example, str(place), verbs.of("location", truth.text), truth, shorter_px=_shorter(example, alone[place]))
+
+    return Benchmark(
+        name=f"{folder}-located" if kind == "name" else f"{folder}-text-located",
+        about=f"Where what has a {kind} of its own in pictures of {folder} is, IoU 0.5.",
+        files=(f"{folder}/annotations.jsonl",),
+        questions=questions,
+        score=_located,
+        figures=_by_size,
+        max_new_tokens=64,
+    )
+
+
+def detected(folder: str) -> Benchmark:
+    """Everything that is marked, found and named: average precision at IoU 0.5 over all pictures (`ap`: wherever something is; `ap_named`: rightly
+    named too), places ranked by their scores. Crowds and what is to be ignored count neither way. A picture's score is F1 of its named boxes."""
+
+    def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
+        for example in marked_pictures(root / folder):
+            notes = [note for note in example.notes if note.source == "object" and note.said.regions]
+            besides = [note for note in example.notes if note.source in ("crowd", "ignored") and note.said.regions]
+            if notes and example.facts.get("boxes") != "none":
+                asked = _asked(example, "0", verbs.detection or verbs.of("dense_captions"), _listed(notes))
+                yield replace(asked, notes=(*asked.notes, Note(_listed(besides), "besides")))
+
+    return Benchmark(
+        name=f"{folder}-detected",
+        about=f"Everything that is marked in pictures of {folder}, found and named; average precision at IoU 0.5.",
+        files=(f"{folder}/annotations.jsonl",),
+        questions=questions,
+        score=lambda asked, said: tally_detections(_pairs(said), _pairs(asked.notes[0].said)).f1,
+        figures=_precision,
+        main="ap_named",
+        max_new_tokens=512,
+    )
+
+
+def texts(folder: str) -> Benchmark:
+    """What is written in a box: one minus the normalised edit distance to the line, 0 under a half (ANLS; Biten et al. 2019); `exact` shares too."""
+
+    def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
+        for number, example in enumerate(marked_pictures(root / folder)):
+            lines = [note for note in example.notes if note.source == "text" and note.said.regions and _shorter(example, note) >= _LEAST_PX["text"]]
+            for place in _drawn(len(lines), number):
+                truth = lines[place].said
+                yield _asked(example, str(place), verbs.of("text", bounding_box(truth.regions[0])), truth)
+
+    return Benchmark(
+        name=f"{folder}-texts",
+        about=f"What is written in a box of a picture of {folder}; edit distance (ANLS).",
+        files=(f"{folder}/annotations.jsonl",),
+        questions=questions,
+        score=lambda asked, said: anls(said.text, asked.notes[0].said.text),
+        figures=lambda answered: {"exact": mean_figure([float(exact_match(said.text, asked.notes[0].said.text)) for asked, said in answered])},
+        max_new_tokens=64,
+    )
+
+
 def statements(folder: str) -> Benchmark:
     """Whether a sentence about the picture is true, answered by yes or no; an answer that is neither is wrong."""
 
     def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
         for example in marked_pictures(root / folder):
             if isinstance(truth := example.facts.get("truth"), bool):
-                sentence = str(example.facts["sentence"]).strip().rstrip(".")
-                ask = GroundedText(f"Is it true that {sentence[:1].lower()}{sentence[1:]}? Answer yes or no.")
-                yield _asked(example, "0", ask, GroundedText("yes" if truth else "no"))
+                yield _asked(example, "0", ask_statement(str(example.facts["sentence"])), GroundedText("yes" if truth else "no"))
 
     return Benchmark(
         name=f"{folder}-statements",
@@ -129,6 +205,27 @@ def _by_presence(answered: Sequence[Answered]) -> Mapping[str, Figure]:
     return {name: mean_figure(values) for name, values in parts.items() if values}
 
 
+def _by_size(answered: Sequence[Answered]) -> Mapping[str, Figure]:
+    parts: dict[str, list[float]] = {"small": [], "large": []}
+    for asked, said in answered:
+        parts["small" if float(str(asked.facts["shorter_px"])) < 32 else "large"].append(_located(asked, said))
+    return {name: mean_figure(values) for name, values in parts.items() if values}
+
+
+def _precision(answered: Sequence[Answered]) -> Mapping[str, Figure]:
+    pictures = [(said, asked.notes[0].said, asked.notes[1].said) for asked, said in answered]
+    names = sorted({name for _, truth, _ in pictures for name, _ in _pairs(truth)})
+    return {"ap": precision_figure(pictures), "ap_named": precision_figure(pictures, names)}
+
+
+def _listed(notes: Sequence[Note]) -> GroundedText:
+    return GroundedText.join(*(tied(f"{note.said.text} ", bounding_box(note.said.regions[0])) for note in notes))
+
+
+def _pairs(said: GroundedText) -> list[tuple[str, Box]]:
+    return [(said.text[span.start : span.end].strip(), bounding_box(region)) for span in said.spans for region in span.regions]
+
+
 def _names(pictures: Iterable[Example]) -> list[str]:
     return sorted({note.said.text for example in pictures for note in example.notes if note.source == "object" and note.said.regions})
 
@@ -137,14 +234,20 @@ def _chosen(pictures: Sequence[Example], seed: int) -> Iterator[tuple[Example, N
     """At most a few things of each picture, drawn by the seed; those too small to be seen are left out."""
     for number, example in enumerate(pictures):
         marked = (note for note in example.notes if note.source == "object" and note.said.regions)
-        things = [note for note in marked if _large(example, bounding_box(note.said.regions[0]))]
-        for place in sorted(np.random.default_rng([seed, number]).permutation(len(things))[:_MOST]):
-            yield example, things[int(place)]
+        things = [note for note in marked if _shorter(example, note) >= _LEAST_PX["name"]]
+        for place in _drawn(len(things), number, seed):
+            yield example, things[place]
 
 
-def _large(example: Example, box: Box, least_px: float = 16.0) -> bool:
-    picture = example.images[0]
-    return min((box.x1 - box.x0) * picture.width, (box.y1 - box.y0) * picture.height) >= least_px
+def _drawn(count: int, number: int, seed: int = 0) -> list[int]:
+    """A few of so many, in their order: those of picture `number`."""
+    return sorted(np.random.default_rng([seed, number]).permutation(count)[:_MOST].tolist())
+
+
+def _shorter(example: Example, note: Note) -> float:
+    """The shorter side of what is marked, in pixels of the picture."""
+    box, picture = bounding_box(note.said.regions[0]), example.images[0]
+    return min((box.x1 - box.x0) * picture.width, (box.y1 - box.y0) * picture.height)
 
 
 def _asked(example: Example, number: str, ask: GroundedText, truth: GroundedText, **facts: object) -> Example:

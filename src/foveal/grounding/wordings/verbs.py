@@ -23,8 +23,12 @@ class Verbs:
     detailed_caption: GroundedText | None = None
     grounded_caption: GroundedText | None = None
     """A caption in which the things mentioned have their boxes."""
+    text: Callable[[Region], GroundedText] | None = None
+    """What is written in a region."""
     location: Callable[[str], GroundedText] | None = None
     """Where what a phrase names is."""
+    locations: Callable[..., GroundedText] | None = None
+    """Where the things are that several phrases name, all in one question."""
     detection: GroundedText | None = None
     """All things with their boxes."""
     segmentation: Callable[[str], GroundedText] | None = None
@@ -54,8 +58,8 @@ class Verbs:
             raise ValueError("A caption was wanted both detailed and grounded; one of the two is wanted.")
         return self.of("detailed_caption" if detailed else "grounded_caption" if grounded else "caption")
 
-    def of(self, verb: str, *about: str) -> GroundedText:
-        """The question of a verb, of a phrase where it takes one. ValueError where the family has none.
+    def of(self, verb: str, *about: str | Region) -> GroundedText:
+        """The question of a verb, of a phrase or a region where it takes one. ValueError where the family has none.
 
         >>> Verbs(family="Ferret", name=lambda region: GroundedText("?"), caption=GroundedText("Describe.")).of("caption").text
         'Describe.'

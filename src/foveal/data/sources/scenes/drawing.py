@@ -13,7 +13,7 @@ from foveal.data.sources.scenes.grounds import Ground, draw_ground
 from foveal.data.sources.scenes.stamps import FONTS, WORDS, contrast, cutout_stamp, shape_stamp, text_stamp
 from foveal.geometry import Mask, encode_mask
 
-__all__ = ["HELD_OUT", "Drawing", "SceneStyle", "Split", "Thing", "draw_scene", "thing_mask"]
+__all__ = ["HELD_OUT", "Drawing", "SceneStyle", "Split", "Thing", "draw_scene", "split_named", "thing_mask"]
 
 Split = Literal["train", "validation", "test"]
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -108,6 +108,13 @@ class Drawing:
     labels: Int16[np.ndarray, "height width"]
     things: tuple[Thing, ...]
     ground: str
+
+
+def split_named(name: str) -> Split:
+    """The split of that name. ValueError where there is none."""
+    if name not in _SPLITS:
+        raise ValueError(f"no split {name!r} of scenes; the splits are {', '.join(_SPLITS)}")
+    return _SPLITS[_SPLITS.index(name)]
 
 
 def draw_scene(seed: int, split: Split = "train", style: SceneStyle = SceneStyle()) -> Drawing:

@@ -5,7 +5,7 @@ from itertools import count as count_from
 
 import numpy as np
 
-from foveal.data.sources.scenes.drawing import Drawing, SceneStyle, Split, draw_scene
+from foveal.data.sources.scenes.drawing import Drawing, SceneStyle, Split, draw_scene, split_named
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import DEFAULT_TASKS, Question, questions
 from foveal.grounding import Example, Note, Picture, Turn, tied
@@ -32,10 +32,7 @@ def scenes(
     Each has at most `per_scene` questions and answers in turns; a number always gives the same scene and the same questions.
     ValueError for an unknown split.
     """
-    if split not in _SPLITS:
-        raise ValueError(f"no split {split!r} of scenes; the splits are {', '.join(_SPLITS)}")
-    style = style or SceneStyle()
-    chosen: Split = _SPLITS[_SPLITS.index(split)]
+    chosen, style = split_named(split), style or SceneStyle()
     for seed in count_from(start) if count is None else range(start, start + count):
         drawing = draw_scene(seed, chosen, style)
         rng = np.random.default_rng([seed, _SPLITS.index(split)])

@@ -1,0 +1,134 @@
+"""The answers of a run on disk: written as they come, by one process or several, read again up to a line that was torn."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from foveal.evaluate.judgements import JUDGEMENTS, read_judgements, with_judgements
+from foveal.grounding import Example, GroundedText, Turn, example_from_json, example_to_json
+
+__all__ = ["ANSWERS", "Answered", "Process", "appending", "gather", "kept_answers", "process", "read_answers"]
+
+Answered = tuple[Example, GroundedText]
+"""A question with its true answer (notes with source "truth"), and what was answered."""
+ANSWERS = "predictions.jsonl"
+_PARTS = "predictions-*.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One of the `count` processes of a run, number `rank` from 0 on."""
+
+    rank: int = 0
+    count: int = 1
+
+    def wait(self) -> None:
+        """Until all processes have come so far."""
+        if self.count > 1:
+            from accelerate import PartialState
+
+            PartialState().wait_for_everyone()
+
+    @property
+    def file(self) -> str:
+        """Where it writes its answers."""
+        return ANSWERS if self.count == 1 else f"predictions-{self.rank}.jsonl"
+
+    @property
+    def device(self) -> str | None:
+        """Which accelerator it has to itself; None for one process alone, which may choose."""
+        if self.count == 1:
+            return None
+        from accelerate import PartialState
+
+        return str(PartialState().device)
+
+
+def process() -> Process:
+    """Which process of a run this is, as `accelerate launch` or torchrun has started it; the only one, where none of them has."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Process()
+    from accelerate import PartialState
+
+    state = PartialState()
+    return Process(state.process_index, state.num_processes)
+
+
+def read_answers(path: Path) -> list[Answered]:
+    """The answers of a run, with what a judge said of them as the fact "judgement" (judgements.jsonl beside them). ValueError for a file that
+    is none, with its line."""
+    answered = []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                answered.append(_answer_of(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}, line {number}: {error}; lines as foveal evaluate writes them are wanted") from error
+    return with_judgements(answered, read_judgements(path.with_name(JUDGEMENTS)))
+
+
+def kept_answers(out: Path) -> dict[str, Answered]:
+    """What the processes of a run have answered so far, by the question's id."""
+    files = [out / ANSWERS, *sorted(out.glob(_PARTS))]
+    return {one[0].id: one for file in files for one in _whole_answers(file)}
+
+
+@contextmanager
+def appending(file: Path, root: Path) -> Iterator["_Writer"]:
+    """Writes answers to the end of a file, behind its last whole line, each at once; pictures' paths are kept from `root` on."""
+    if file.is_file():
+        kept = file.read_text(encoding="utf-8", errors="replace").splitlines()[: sum(1 for _ in _whole_answers(file))]
+        _replace(file, kept)
+    with open(file, "a", encoding="utf-8") as lines:
+        yield _Writer(lines, root)
+
+
+def gather(out: Path, asked: Sequence[Example]) -> None:
+    """Puts the answers into the order of the questions, in one file; those of processes are taken away."""
+    parts = sorted(out.glob(_PARTS))
+    files = [file for file in (out / ANSWERS, *parts) if file.is_file()]
+    lines = {json.loads(line)["id"]: line for file in files for line in file.read_text(encoding="utf-8").splitlines()}
+    _replace(out / ANSWERS, [lines[one.id] for one in asked])
+    for part in parts:
+        part.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    lines: TextIO
+    root: Path
+
+    def write(self, example: Example, said: GroundedText) -> None:
+        pictures = [replace(one, path=os.path.relpath(one.path, self.root), pixels=None) if one.path else one for one in example.images]
+        kept = replace(example, images=tuple(pictures), turns=(*example.turns, Turn("assistant", said)))
+        self.lines.write(json.dumps(example_to_json(kept), ensure_ascii=False) + "\n")
+        self.lines.flush()
+
+
+def _answer_of(line: str) -> Answered:
+    example = example_from_json(json.loads(line))
+    if len(example.turns) < 2 or example.turns[-1].role != "assistant":
+        raise ValueError(f"example {example.id!r} has no answer")
+    return replace(example, turns=example.turns[:-1]), example.turns[-1].said
+
+
+def _whole_answers(path: Path) -> Iterator[Answered]:
+    """The answers up to a line that was torn when the run was stopped."""
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                yield _answer_of(line)
+            except (ValueError, KeyError, TypeError):
+                return
+
+
+def _replace(file: Path, lines: Sequence[str]) -> None:
+    new = file.with_suffix(".new")
+    new.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    new.replace(file)
