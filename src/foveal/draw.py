@@ -19,6 +19,7 @@ _Colour = tuple[int, int, int]
 _RED, _BLUE, _GREEN, _ORANGE = (230, 57, 70), (29, 130, 220), (42, 157, 83), (244, 140, 6)
 _COLOURS: tuple[_Colour, ...] = (_RED, _BLUE, _GREEN, _ORANGE, (142, 68, 173), (0, 150, 160), (214, 51, 132), (120, 94, 60))
 _ASKED: _Colour = (30, 30, 30)
+_TRUE: _Colour = (0, 128, 0)
 _INK: _Colour = (25, 25, 25)
 _GREY: _Colour = (110, 110, 110)
 _PALE: _Colour = (205, 205, 205)
@@ -76,12 +77,14 @@ class _Pen:
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
-def draw(image: Image.Image, said: GroundedText | Sequence[Region], *, asked: Sequence[Region] = (), question: str = "") -> Image.Image:
+def draw(
+    image: Image.Image, said: GroundedText | Sequence[Region], *, asked: Sequence[Region] = (), true: Sequence[Region] = (), question: str = ""
+) -> Image.Image:
     """A new RGB image with the places of `said` drawn on it and its words underneath; `image` is left as it is.
 
     Each span has a colour, used for its regions, their label and its words in the text. `asked` are the regions of the question, drawn
-    dashed with <1>, <2> …; a bare list of regions is drawn with numbers. An image below 640 px on its longer side is enlarged first, so that
-    labels can be read; the text strip adds to the height.
+    dashed with <1>, <2> …, those of the `true` answer dashed in green; a bare list of regions is drawn with numbers. An image below 640 px on
+    its longer side is enlarged first, so that labels can be read; the text strip adds to the height.
 
     >>> draw(Image.new("RGB", (64, 48)), [Box(0.1, 0.2, 0.5, 0.9)]).width
     640
@@ -91,7 +94,7 @@ def draw(image: Image.Image, said: GroundedText | Sequence[Region], *, asked: Se
         said = GroundedText("", ())
     else:
         marks = [_Mark(region, _words(said, index), colour_of(index)) for index, span in enumerate(said.spans) for region in span.regions]
-    marks = [_Mark(region, f"<{number}>", _ASKED) for number, region in enumerate(asked, 1)] + marks
+    marks = [*(_Mark(region, f"<{n}>", _ASKED) for n, region in enumerate(asked, 1)), *(_Mark(region, "true", _TRUE) for region in true), *marks]
     picture = _enlarged(image.convert("RGB"))
     picture = _shaded(picture, marks)
     line = max(2, round(max(picture.size) / 320))
@@ -207,7 +210,7 @@ def _outline(pen: _Pen, mark: _Mark) -> None:
 def _rectangle(pen: _Pen, mark: _Mark, colour: _Colour, width: int) -> None:
     x0, y0, x1, y1 = pen.frame.to(mark.region)
     x1, y1 = max(x0 + 1, x1), max(y0 + 1, y1)
-    if mark.colour != _ASKED:
+    if mark.colour not in (_ASKED, _TRUE):
         pen.canvas.rectangle((x0, y0, x1, y1), outline=colour, width=width)
         return
     dash = pen.line * 5

@@ -244,6 +244,7 @@ def test_a_picture_that_cannot_be_read_is_counted_and_the_others_are_answered(da
     write_report(tmp_path / "page.html", "<b>&", benchmark, read_answers(tmp_path / "run" / ANSWERS), found, data)
     page = (tmp_path / "page.html").read_text()
     assert "<h1>&lt;b&gt;&amp;</h1>" in page and page.count("data:image/jpeg;base64,") >= 6 and "no.png" in page and "<script" not in page
+    assert "What is &lt;1&gt;?" in page
 
 
 def test_the_command_keeps_answers_and_scores_them_again(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from io import BytesIO
+from itertools import count
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from foveal.data.images import load_picture
@@ -54,15 +56,26 @@ def write_report(path: Path, title: str, benchmark: Benchmark, answered: Sequenc
 
 def _cards(scored: Sequence[tuple[float, Answered]], root: Path) -> Iterator[str]:
     for score, (asked, said) in scored:
-        truth = asked.notes[0].said if asked.notes else GroundedText("")
-        words = f"<b>{score:.2f}</b> {escape(asked.turns[-1].said.text)}<br>answer: {escape(said.text or '(nothing)')}<br>true: {escape(truth.text)}"
+        question, truth = asked.turns[-1].said, asked.notes[0].said if asked.notes else GroundedText("")
+        told = [("answer", said.text or "(nothing)"), ("true", truth.text or "(nothing)")]
+        words = f"<b>{score:.2f}</b> {escape(_referring(question))}" + "".join(f"<br>{name}: {escape(shorten(text, 300))}" for name, text in told)
         try:
             picture = load_picture(_below(asked, root))
             picture.thumbnail((_SIDE, _SIDE))
-            shown = f'<img alt="" src="data:image/jpeg;base64,{_jpeg(draw(picture, said, asked=asked.turns[-1].said.regions))}">'
+            true = [region for region in truth.regions if region not in question.regions]
+            shown = f'<img alt="" src="data:image/jpeg;base64,{_jpeg(draw(picture, said, asked=question.regions, true=true))}">'
         except (ValueError, OSError) as error:
             shown = f"<p>{escape(str(error))}</p>"
         yield f"<figure>{shown}<figcaption>{words}</figcaption></figure>"
+
+
+def _referring(question: GroundedText) -> str:
+    """Its words, with <1>, <2> … where a region stands, as they are drawn."""
+    numbers, text, end = count(1), "", 0
+    for span in question.spans:
+        text += question.text[end : span.end] + "".join(f"<{next(numbers)}>" for _ in span.regions)
+        end = span.end
+    return text + question.text[end:]
 
 
 def _below(asked: Example, root: Path) -> Picture:
