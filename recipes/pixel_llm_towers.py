@@ -41,6 +41,8 @@ CELLS = SIDE // PATCH
 CLASSES = len(vocabulary()) + 1
 """Every name, or something written."""
 EDGES = 3.0
+RECOLOURED = 0.3
+"""Share of the visits at which red, green and blue are exchanged."""
 _STYLE = SceneStyle(
     things=(3, 8), relative_sizes=(0.12, 0.45), small_share=0.1, small_px=(20, 32), sizes_px=(20, 140), shape_share=0.35, text_share=0.15
 )
@@ -109,7 +111,10 @@ def cells_of(drawing: Drawing, cells: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 class Pictures(Dataset):
-    """Pictures as the towers take them, with what lies under each patch. An index is a visit."""
+    """Pictures as the towers take them, with what lies under each patch. An index is a visit.
+
+    Some have their colours exchanged: what is known in some colours only (`HELD_OUT`) is then known in others, too.
+    """
 
     def __init__(self, shown: Shown, seed: int = 0) -> None:
         self.shown, self.seed = shown, seed
@@ -119,6 +124,9 @@ class Pictures(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         pixels, drawing = self.shown[(index * 7919 + self.seed) % len(self.shown)]
+        rng = np.random.default_rng([self.seed, index])
+        if rng.random() < RECOLOURED:
+            pixels = pixels[..., rng.permutation(3)]
         _, classes, edges = cells_of(drawing, CELLS)
         return {"pixels": pixels, "classes": classes, "edges": edges}
 
