@@ -1,6 +1,11 @@
-"""Parts that many tests share: a tiny Ferret and a tiny PixelLLM with random weights, and their processors."""
+"""Parts that many tests share: a tiny Ferret and a tiny PixelLLM with random weights, and their processors; a server of chat completions."""
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -146,3 +151,62 @@ def make_pixel_llm(pieces: PreTrainedTokenizerFast) -> Any:
 def pixel_llm(make_pixel_llm: Any) -> Any:
     """The tiny (model, processor); not to be changed."""
     return make_pixel_llm()
+
+
+class ChatServer:
+    """A real HTTP server that speaks OpenAI's chat completions. `respond` makes the text of a reply of a request's body, or (status, headers, body)
+    of whatever else comes over the wire; `requests` holds (path, headers, body) of each request, in the order in which they came."""
+
+    def __init__(self, respond: Callable[[dict[str, Any]], Any]) -> None:
+        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        outer = self
+
+        class Speaker(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                """Says nothing."""
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                status, headers, content = _spoken(respond(body), body)
+                self.send_response(status)
+                for name, value in ({"Content-Type": "application/json", "Content-Length": str(len(content))} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with suppress(OSError):  # whoever asked may be gone
+                    self.wfile.write(content)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Speaker)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _spoken(said: Any, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    if not isinstance(said, str):
+        return said
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+    used = {"prompt_tokens": len(json.dumps(body["messages"])), "completion_tokens": len(said), "total_tokens": 0}
+    reply = {"id": "1", "object": "chat.completion", "created": 1, "model": f"{body['model']}-0314", "choices": [choice], "usage": used}
+    return 200, {}, json.dumps(reply).encode()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[dict[str, Any]], Any]], ChatServer]]:
+    """Starts a `ChatServer` for a test: `serve(lambda body: "a reply")`."""
+    started: list[ChatServer] = []
+
+    def start(respond: Callable[[dict[str, Any]], Any]) -> ChatServer:
+        started.append(ChatServer(respond))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

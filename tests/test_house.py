@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "foveal"
 LIBRARY = sorted(PACKAGE.rglob("*.py"))
 CODE = [*LIBRARY, *(path for folder in ("benchmarks", "examples", "recipes", "tests") for path in sorted((ROOT / folder).rglob("*.py")))]
 
-ALL = {"geometry", "grounding", "vision", "models", "data", "draw", "session", "train", "evaluate", "zoo", "cli"}
+ALL = {"geometry", "grounding", "vision", "models", "data", "draw", "session", "train", "evaluate", "endpoint", "serve", "zoo", "cli"}
 MAY_IMPORT = {
     "geometry": set(),
     "grounding": {"geometry"},
@@ -22,10 +22,12 @@ MAY_IMPORT = {
     "data": {"grounding", "geometry"},
     "draw": {"grounding", "geometry"},
     "zoo": set(),
+    "endpoint": set(),
     "session": {"models", "data.images", "zoo", "grounding", "geometry"},
     "train": {"data", "models", "zoo", "grounding", "geometry"},
-    "evaluate": {"data", "draw", "session", "grounding", "geometry"},
+    "evaluate": {"data", "draw", "session", "endpoint", "grounding", "geometry"},
     "evaluate.metrics": {"grounding", "geometry"},
+    "serve": {"data.images", "data.remote", "draw", "models", "session", "grounding", "geometry"},
     "cli": ALL,
     "": ALL,
 }

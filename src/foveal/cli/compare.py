@@ -26,7 +26,8 @@ def compare(
     """Compare two runs on the questions that both were asked: the difference of their scores and its 95 % interval, by drawing pictures again."""
     import numpy as np
 
-    from foveal.evaluate.benchmark import ANSWERS, MANIFEST, read_answers
+    from foveal.evaluate.benchmark import MANIFEST
+    from foveal.evaluate.kept import ANSWERS, read_answers
     from foveal.evaluate.sampling import paired_bootstrap
 
     places = [place / ANSWERS if place.is_dir() else place for place in (first, second)]

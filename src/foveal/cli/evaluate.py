@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +50,7 @@ def evaluate(
     from foveal.evaluate.benchmark import MANIFEST, run_benchmark
     from foveal.evaluate.benchmarks import BENCHMARKS
     from foveal.evaluate.kept import ANSWERS, process, read_answers
+    from foveal.evaluate.regions import figures_to_json
     from foveal.evaluate.report import write_report
 
     if model == "list":
@@ -86,7 +86,7 @@ def evaluate(
     if at.rank == 0 and asks and any(one.judged for one in chosen):
         print(f"The judge {asks.model}: {asks.spent}.", file=sys.stderr if as_json else sys.stdout)
     if at.rank == 0 and as_json:
-        print(json.dumps({name: {key: asdict(figure) for key, figure in figures.items()} for name, figures in found.items()}))
+        print(json.dumps({name: figures_to_json(figures) for name, figures in found.items()}))
     if refused:
         raise typer.Exit(1)
 

@@ -1,7 +1,6 @@
 """`foveal rescore`: a run's figures made again from its answers, without the model."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,9 @@ def rescore(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Score kept answers again. Nothing but them is read: neither model nor pictures."""
-    from foveal.evaluate.benchmark import ANSWERS, MANIFEST, answered_figures, read_answers
+    from foveal.evaluate.benchmark import MANIFEST, answered_figures
+    from foveal.evaluate.kept import ANSWERS, read_answers
+    from foveal.evaluate.regions import figures_to_json
 
     place = answers / ANSWERS if answers.is_dir() else answers
     if not place.is_file():
@@ -30,6 +31,6 @@ def rescore(
     one = benchmark_named(benchmark or str(json.loads(manifest.read_text())["benchmark"]))
     found = answered_figures(one, read_answers(place))
     if as_json:
-        print(json.dumps({name: asdict(figure) for name, figure in found.items()}))
+        print(json.dumps(figures_to_json(found)))
     else:
         Console(width=120).print(figures_table(f"{one.name}: {one.about}", found))

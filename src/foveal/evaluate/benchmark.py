@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import islice
@@ -16,15 +16,15 @@ from foveal.evaluate.answers import questions_of_rank
 from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
 from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, kept_answers, process, read_answers
 from foveal.evaluate.metrics import interval, is_unparseable
-from foveal.evaluate.regions import Figure
-from foveal.grounding import Example, GroundedText
+from foveal.evaluate.regions import Figure, figures_to_json
+from foveal.grounding import Example, GroundedText, example_to_json
 from foveal.grounding.wordings.verbs import Verbs
 
 if TYPE_CHECKING:
     from foveal.endpoint import Endpoint
     from foveal.session.session import Session
 
-__all__ = ["ANSWERS", "MANIFEST", "Answered", "Benchmark", "answered_figures", "mean_figure", "read_answers", "run_benchmark"]
+__all__ = ["MANIFEST", "Benchmark", "answered_figures", "mean_figure", "run_benchmark"]
 
 MANIFEST = "manifest.json"
 
@@ -114,7 +114,7 @@ def run_benchmark(
     at.wait()
     found = answered_figures(benchmark, read_answers(out / ANSWERS))
     if at.rank == 0:
-        _write(out / "figures.json", {name: asdict(figure) for name, figure in found.items()})
+        _write(out / "figures.json", figures_to_json(found))
     return found
 
 
@@ -154,9 +154,11 @@ def mean_figure(values: Sequence[float]) -> Figure:
 
 def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Sequence[Example], limit: int | None) -> dict[str, Any]:
     """What a run's number depends on."""
+    from foveal.session.weights import weights_hash  # which wants torch
+
     questions = sha256()
     for example in asked:
-        questions.update(json.dumps([example.id, [turn.said.text for turn in example.turns], [note.said.text for note in example.notes]]).encode())
+        questions.update(json.dumps(example_to_json(replace(example, images=())), sort_keys=True).encode())
     pictures = len({(one.path, one.data, id(one.pixels)) for example in asked for one in example.images})
     missing = [name for name in benchmark.files if not (root / name).is_file()]
     if missing:
@@ -164,7 +166,7 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
     return {
         "benchmark": benchmark.name,
         "model": session.name,
-        "weights": _weights_hash(session),
+        "weights": weights_hash(session.model),
         "data": {name: sha256((root / name).read_bytes()).hexdigest() for name in benchmark.files},
         "questions": {"count": len(asked), "pictures": pictures, "sha256": questions.hexdigest(), "limit": limit},
         "max_new_tokens": benchmark.max_new_tokens,
@@ -172,17 +174,6 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
         "device": session.model.device.type,
         "attention": str(getattr(session.model.config, "_attn_implementation", "")),
     }
-
-
-def _weights_hash(session: "Session") -> str:
-    """Of names and values of all weights, so that it is the model's whatever its folder is called."""
-    import torch
-
-    total = sha256()
-    for name, value in sorted(session.model.state_dict().items()):
-        total.update(name.encode())
-        total.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.ndim else str(value.item()).encode())
-    return total.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -1,7 +1,9 @@
 """What a judge says of a run's answers: asked once for each, kept beside them, and put into the facts of their questions."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,7 @@ __all__ = ["JUDGEMENTS", "Judged", "judge_answers", "judge_identity", "judgement
 JUDGEMENTS = "judgements.jsonl"
 Judged = Callable[[Example, GroundedText], Sequence[Message]]
 """What a judge is asked about a question and its answer; nothing, where there is nothing to judge."""
+_LOG = logging.getLogger("foveal.evaluate")
 _ANY = GroundedText("any answer will do here")
 _Answered = tuple[Example, GroundedText]
 
@@ -30,8 +33,8 @@ def judge_answers(
 ) -> None:
     """Asks for the judgements that `file` lacks and keeps each in it as it comes; `heard` is told how many of how many are there.
 
-    One that fails is left out, and the next run asks for it again. ValueError where the judge cannot be asked on, its budget being spent for
-    instance; whatever came is kept.
+    One that fails is left out with a warning, and the next run asks for it again. ValueError where the judge cannot be asked on, its budget being
+    spent for instance; whatever came is kept.
     """
     wanted = [(asked.id, messages) for asked, said in answered if (messages := judged(asked, said))]
     keys = {name: question_key(judge.model, messages, judge.settled(settings)) for name, messages in wanted}
@@ -40,14 +43,16 @@ def judge_answers(
     new.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept.values()), encoding="utf-8")
     new.replace(file)
     left, done = [(name, messages) for name, messages in wanted if name not in kept], len(kept)
-    with open(file, "a", encoding="utf-8") as lines:
-        for (name, _), reply in zip(left, judge.ask((messages for _, messages in left), settings), strict=True):
+    with open(file, "a", encoding="utf-8") as lines, closing(judge.ask((messages for _, messages in left), settings)) as replies:
+        for (name, _), reply in zip(left, replies, strict=True):
             if reply.error is None:
                 record = {"id": name, "judgement": reply.text, "finish": reply.finish, "judge": reply.model, "of": keys[name]}
                 tokens = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
                 lines.write(json.dumps(record | tokens, ensure_ascii=False) + "\n")
                 lines.flush()
                 done += 1
+            elif not judge.exhausted:
+                _LOG.warning("the judgement of %s failed: %s", name, reply.error)
             heard(done, len(wanted))
     if done < len(wanted) and judge.exhausted:
         raise ValueError(

@@ -12,6 +12,7 @@ from foveal.geometry import Box, bounding_box, box_array, enclosing_box, iou, ma
 from foveal.grounding import GroundedText, Span
 
 __all__ = [
+    "Ranked",
     "Tally",
     "average_precision",
     "boxes_agree",

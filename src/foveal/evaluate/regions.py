@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText, Note, Turn, tied
 from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["Figure", "precision_figure", "region_figures", "region_questions", "share"]
+__all__ = ["Figure", "figures_to_json", "precision_figure", "region_figures", "region_questions", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,15 @@ class Figure:
     count: int
     low: float
     high: float
+
+
+def figures_to_json(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | None]]:
+    """Figures as JSON can hold them: what is not known (no number) is null.
+
+    >>> figures_to_json({"map": Figure(0.5, 2, float("nan"), float("nan"))})
+    {'map': {'value': 0.5, 'count': 2, 'low': None, 'high': None}}
+    """
+    return {name: {key: None if value != value else value for key, value in asdict(one).items()} for name, one in figures.items()}
 
 
 def share(verdicts: Iterable[bool]) -> Figure:

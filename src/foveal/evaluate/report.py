@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from foveal.data.images import load_picture
 from foveal.draw import draw
-from foveal.evaluate.benchmark import Answered, Benchmark
+from foveal.evaluate.benchmark import Benchmark
+from foveal.evaluate.kept import Answered
 from foveal.evaluate.metrics import is_unparseable
 from foveal.evaluate.regions import Figure
 from foveal.grounding import Example, GroundedText, Picture

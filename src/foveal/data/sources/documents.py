@@ -84,15 +84,19 @@ def chart_qa(annotations: _Path, *, images: _Path | None = None, licence: str = 
     return answered(numbered, _CHART_QA, source=annotations, images=images, licence=licence, report=report, parts=placed)
 
 
-def ocr_vqa(annotations: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
+def ocr_vqa(
+    annotations: _Path, *, split: str = "", images: _Path | None = None, licence: str = "", report: Report = LOG.warning
+) -> Iterator[Example]:
     """OCR-VQA's questions about book covers: `dataset.json`; pictures are `761183272.jpg`, the book's key with the ending of its address.
 
-    A question's id is the key and its place among the book's questions.
+    A question's id is the key and its place among the book's questions. With `split` only those of "train", "val" or "test".
     """
 
     def asked(pair: tuple[str, _Record]) -> list[_Record]:
         key, book = pair
         about = {**book, "file": key + Path(book["imageURL"]).suffix, "split": _SPLITS.get(book.get("split", 0))}
+        if split and about["split"] != split:
+            return []
         said = list(zip(book["questions"], book["answers"], strict=True))
         return [{**about, "question": question, "answer": answer, "question_id": f"{key}/{place}"} for place, (question, answer) in enumerate(said)]
 

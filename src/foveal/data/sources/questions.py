@@ -1,4 +1,4 @@
-"""Questions about natural pictures, each from its official files: VQA and OK-VQA, GQA, VizWiz, ScienceQA.
+"""Questions about natural pictures, each from its official files: VQA and OK-VQA, GQA, VizWiz, ScienceQA, EST-VQA.
 
 Every question is an example (`answers.py` says what of it becomes turns and facts). Pictures are looked for in the folder `images`; without
 it there are none. What cannot be used is passed over, and `report` is told why; ValueError for another kind of file.
@@ -6,13 +6,14 @@ it there are none. What cannot be used is passed over, and `report` is told why;
 
 from collections.abc import Iterator, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from foveal.data.reading import LOG, Grouped, Report, array_of, child_of, pairs_of
 from foveal.data.sources.answers import Form, answered
 from foveal.grounding import Example
 
-__all__ = ["gqa", "science_qa", "vizwiz", "vqa"]
+__all__ = ["est_vqa", "gqa", "science_qa", "vizwiz", "vqa"]
 
 _Path = str | PathLike[str]
 _Record = Mapping[str, Any]
@@ -27,6 +28,7 @@ _GQA = Form(
     facts={"question_id": "question_id", "full_answer": "fullAnswer", "question_type": "types", "balanced": "isBalanced"},
 )
 _VIZWIZ = Form(id="image", facts={"question_id": "image", "answerable": "answerable", "answer_type": "answer_type"})
+_EST_VQA = Form(answers="answer", facts={"question_id": "question_id"})
 _SCIENCE_QA = Form(
     answers="answer",
     choices="choices",
@@ -104,3 +106,16 @@ def science_qa(
         return [{**problem, "question_id": number, "file": file}]
 
     return answered(pairs_of(problems), _SCIENCE_QA, source=problems, images=images, licence=licence, report=report, parts=keyed)
+
+
+def est_vqa(annotations: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
+    """EST-VQA's questions about text in scenes: `train.json`, a list of pictures with their questions.
+
+    A question's id is its picture's name without ending and its place among the picture's questions.
+    """
+
+    def asked(entry: _Record) -> list[_Record]:
+        name = str(entry["image"])
+        return [{**one, "image": name, "question_id": f"{Path(name).stem}/{place}"} for place, one in enumerate(entry["annotation"])]
+
+    return answered(array_of(annotations), _EST_VQA, source=annotations, images=images, licence=licence, report=report, parts=asked)

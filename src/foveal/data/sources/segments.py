@@ -30,7 +30,7 @@ _APART = ("image", "width", "height", "licence")
 def sa1b(folder: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
     """An example for each `sa_*.json` of SA-1B, in `folder` or in folders within it; its picture lies beside it, or in `images`.
 
-    A segment is a note with source "segment" that has a mask and no words, its score the `predicted_iou`. The fact "stability_scores" has
+    A segment is a note with source "segment" that has a mask and no words, its score the `predicted_iou`; `made_by` gives its "id". The fact "stability_scores" has
     a number for each note. A file that cannot be used is passed over, and `report` is told why; ValueError where none can.
     """
     files = ((f"{path},", path) for path in sorted(Path(folder).glob("**/sa_*.json")))
@@ -77,7 +77,8 @@ def marked_pictures(
 
 def _segment(entry: _Record, size: tuple[int, int]) -> tuple[Note, float]:
     said = GroundedText("", (Span(0, 0, (mask_in(entry["segmentation"], size),)),))
-    return Note(said, "segment", float(entry["predicted_iou"])), float(entry["stability_score"])
+    known = {"id": str(entry["id"])} if "id" in entry else {}
+    return Note(said, "segment", float(entry["predicted_iou"]), known), float(entry["stability_score"])
 
 
 def _marked(record: _Record, field: str, region_of: Callable[[_Record], Region | None], report: Report) -> Iterator[Note]:

@@ -3,6 +3,19 @@
 from collections.abc import Mapping
 
 from foveal.evaluate.benchmark import Benchmark
+from foveal.evaluate.benchmarks import (
+    captioned,
+    detection,
+    documents,
+    judged,
+    narratives,
+    phrases,
+    questions,
+    referring,
+    region_choice,
+    regions,
+    suites,
+)
 from foveal.evaluate.benchmarks.marked import choices, detected, expressions, located, names, statements, texts
 
 __all__ = ["BENCHMARKS", "Benchmark", "choices", "detected", "expressions", "located", "names", "statements", "texts"]
@@ -19,6 +32,17 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         *(texts(folder) for folder in _WRITTEN),
         *(located(folder, "text") for folder in _WRITTEN),
         statements("nlvr_boxes"),
+        *referring.OFFICIAL,
+        *region_choice.OFFICIAL,
+        *phrases.OFFICIAL,
+        *regions.OFFICIAL,
+        *narratives.OFFICIAL,
+        *detection.OFFICIAL,
+        *captioned.OFFICIAL,
+        *questions.OFFICIAL,
+        *documents.OFFICIAL,
+        *suites.OFFICIAL,
+        *judged.OFFICIAL,
     )
 }
-"""Those that can be run on the real pictures in the form of `annotations.jsonl`, and on scenes drawn by `foveal data scenes`."""
+"""Those on pictures in the form of `annotations.jsonl` and on scenes drawn by `foveal data scenes`, then those on official files."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from foveal.data.sources.segments import marked_pictures
 from foveal.evaluate.answers import anls, exact_match
-from foveal.evaluate.benchmark import Answered, Benchmark, mean_figure
+from foveal.evaluate.benchmark import Benchmark, mean_figure
 from foveal.evaluate.hallucination import yes_or_no
+from foveal.evaluate.kept import Answered
 from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_absent, tally_detections
 from foveal.evaluate.regions import Figure, precision_figure
 from foveal.geometry import Box, bounding_box

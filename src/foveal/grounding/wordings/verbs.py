@@ -18,8 +18,8 @@ class Verbs:
     name: Callable[[Region], GroundedText]
     """What a region shows."""
     forms: tuple[str, ...] = ("box", "point", "mask")
-    """How a region may be given."""
-    caption: GroundedText
+    """How a region may be given; none where the family cannot be pointed at one."""
+    caption: GroundedText | None
     detailed_caption: GroundedText | None = None
     grounded_caption: GroundedText | None = None
     """A caption in which the things mentioned have their boxes."""
@@ -49,7 +49,7 @@ class Verbs:
         'Monkey was not trained to be asked for detection; it can be asked for name, caption.'
         """
         asked = [field.name for field in fields(self) if field.name not in ("family", "forms", "every_word") and not field.name.startswith("say_")]
-        known = [name for name in asked if getattr(self, name) is not None]
+        known = [name for name in asked if getattr(self, name) is not None and (self.forms or name not in ("name", "text"))]
         return f"{self.family} was not trained to be asked for {verb.replace('_', ' ')}; it can be asked for {', '.join(known).replace('_', ' ')}."
 
     def captioned(self, *, detailed: bool = False, grounded: bool = False) -> GroundedText:
