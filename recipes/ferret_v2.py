@@ -10,14 +10,13 @@ from data_files import part
 from ferret import CHECKPOINTED, FERRET, grit
 from foveal.data.mixture import Part, Task
 from foveal.data.tasks import caption, detect, followed_by, name_all, of_split, spoken
+from foveal.grounding.wordings.questions import SHORT_ANSWER
 from foveal.models import GroundedModel
 from foveal.train import Recipe, Stage
 
-__all__ = ["SHORT", "align", "copy_projector", "dense", "instruct"]
+__all__ = ["align", "copy_projector", "dense", "instruct"]
 
-SHORT = "\nAnswer the question using a single word or phrase."
-"""What LLaVA-1.5's mixture, from which the paper takes its sets of questions, puts behind those with short answers."""
-_BRIEF: Task = followed_by(of_split(spoken), SHORT)
+_BRIEF: Task = followed_by(of_split(spoken), SHORT_ANSWER)
 QUESTIONS: Mapping[str, tuple[float, Task]] = {
     "vqav2": (83.0, _BRIEF),
     "gqa": (72.0, _BRIEF),
