@@ -16,7 +16,7 @@ from foveal.evaluate.masks import mask_boxes, mask_figures
 from foveal.geometry import Box, Frame, mask_from_coco
 from foveal.grounding import GroundedText, Span, tied
 from foveal.grounding.formats.bracket import bins_to_pixels
-from foveal.session.placing import _cut
+from foveal.session.finding import _cut
 
 # The figures are of overlaps, which have no unit: boxes of the recordings stay in their pixels, so that no overlap moves across a threshold.
 

@@ -66,7 +66,7 @@ def finetune(
     from foveal.train.finetune import Finetuning
     from foveal.train.finetune import finetune as teach
 
-    verbs_of(model)
+    verbs_of(model, guests=False)
     how = Finetuning(steps=steps, batch=batch, rank=rank, rate=rate, questions=questions, least=least, flips=0.5 if mirror else 0.0, seed=seed)
     taught, kept = _split(_read(data, kind, images), held_out, seed)
     _settle(out, model, data, how, held_out)

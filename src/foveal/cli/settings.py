@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.grounding.wordings import VERBS, Verbs
+from foveal.grounding.wordings import GUESTS, VERBS, Verbs
 from foveal.zoo import find_model
 
 if TYPE_CHECKING:
@@ -65,8 +65,11 @@ def processor_of(model: str) -> "foveal.models.processing.Processor":
     return open_processor(place, model)
 
 
-def verbs_of(model: str) -> Verbs:
-    """What a model is asked by the verbs, known before it is opened. ValueError for a model that is not there, or of another library."""
+def verbs_of(model: str, *, guests: bool = True) -> Verbs:
+    """What a model is asked by the verbs, known before it is opened. ValueError for a model that is not there, or of a family that is not known.
+
+    Without `guests`, only families of this library are.
+    """
     place = find_model(model)
     if (file := Path(place) / "config.json").is_file():
         from foveal.models.shards import read_json
@@ -81,6 +84,7 @@ def verbs_of(model: str) -> Verbs:
             raise ValueError(f"The model {model!r} cannot be opened: {str(error).strip().splitlines()[0]}") from error
     if "visual" in settings:
         raise ValueError(f"The model {model!r} is in its authors' layout; foveal convert makes one of it that can be opened.")
-    if (kind := settings.get("model_type", "")) not in VERBS:
-        raise ValueError(f"The model {model!r} is of the kind {kind!r}; {', '.join(VERBS)} are known.")
-    return VERBS[kind]
+    known = VERBS | GUESTS if guests else VERBS
+    if (kind := settings.get("model_type", "")) not in known:
+        raise ValueError(f"The model {model!r} is of the kind {kind!r}; {', '.join(known)} are known.")
+    return known[kind]

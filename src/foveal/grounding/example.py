@@ -295,11 +295,13 @@ def _numbers(value: Any, name: str, wanted: int | None) -> list[float]:
 
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:
-    entries = _typed(record.get(name, []), list, name, "a list")
-    return [_typed(entry, Mapping, f"each of {name}", "an object") for entry in entries]
+    entries, each = _typed(record.get(name, []), list, name, "a list"), f"each of {name}"
+    return [_typed(entry, Mapping, each, "an object") for entry in entries]
 
 
 def _typed(value: Any, kind: Any, name: str, wanted: str) -> Any:
+    if type(value) is (dict if kind is Mapping else kind):  # what JSON gives, without asking the abstract class
+        return value
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"{name} is {value!r}; it wants {wanted}")
     return value

@@ -1,7 +1,7 @@
 """Words tied to places: a text, and the stretches of it that have a place in the image."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from foveal.geometry import Region
@@ -58,7 +58,7 @@ class GroundedText:
         length = 0
         for part in parts:
             if isinstance(part, GroundedText):
-                spans += [replace(span, start=span.start + length, end=span.end + length) for span in part.spans]
+                spans += [Span(span.start + length, span.end + length, span.regions, span.scores) for span in part.spans]
                 texts.append(part.text)
             elif isinstance(part, str):
                 texts.append(part)

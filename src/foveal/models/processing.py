@@ -3,7 +3,7 @@
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,8 +28,10 @@ __all__ = [
     "Processor",
     "Row",
     "Written",
+    "certainty",
     "conversation",
     "pixels_of",
+    "spelling",
     "turns_of",
     "without_marks",
 ]
@@ -324,29 +326,37 @@ class ConversationProcessor(Processor):
         ids = [int(token) for token in ids]
         stops = [place for place, token in enumerate(ids) if token in (self.tokenizer.eos_token_id, self.stop_id)]
         ids = [token for token in ids[: stops[0] if stops else None] if token < len(self.tokenizer) and token >= 0]
-        raw, ends = self._spelt(ids)
+        raw, ends = spelling(self.tokenizer, ids, self._silent)
+        return self.places.decode(raw, _frame(about), None if logprobs is None else certainty(raw, ends, logprobs))
 
-        def score(start: int, end: int) -> float | None:
-            begins = [0, *ends[:-1]]
-            said = [place for place in range(len(ids)) if ends[place] > start and begins[place] < end and ends[place] > begins[place]]
-            numbers = [place for place in said if any(letter.isdigit() for letter in raw[begins[place] : ends[place]])]
-            return float(np.exp(np.mean([float(logprobs[place]) for place in numbers]))) if numbers else None
 
-        return self.places.decode(raw, _frame(about), None if logprobs is None else score)
+def spelling(tokenizer: Any, ids: Sequence[int], silent: Collection[int] = ()) -> tuple[str, list[int]]:
+    """The text of tokens, and where in it each ends; those that are `silent` are left out."""
 
-    def _spelt(self, ids: list[int]) -> tuple[str, list[int]]:
-        """The text of tokens, and where in it each ends."""
-        silent = self._silent
+    def said(some: Sequence[int]) -> str:
+        return tokenizer.backend_tokenizer.decode([token for token in some if token not in silent], skip_special_tokens=False)
 
-        def said(some: list[int]) -> str:
-            return self.tokenizer.backend_tokenizer.decode([token for token in some if token not in silent], skip_special_tokens=False)
+    raw, pieces = said(ids), [said([token]) for token in ids]
+    ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+    if "".join(pieces) != raw:  # a blank before a word is written only between words
+        ends = [min(len(said(ids[: place + 1])), len(raw)) for place in range(len(ids))]
+    blank = len(raw) - len(raw.lstrip())  # between the cue and the answer; it belongs to neither
+    return raw[blank:], [max(end - blank, 0) for end in ends]
 
-        raw, pieces = said(ids), [said([token]) for token in ids]
-        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
-        if "".join(pieces) != raw:  # a blank before a word is written only between words
-            ends = [min(len(said(ids[: place + 1])), len(raw)) for place in range(len(ids))]
-        blank = len(raw) - len(raw.lstrip())  # between the cue and the answer; it belongs to neither
-        return raw[blank:], [max(end - blank, 0) for end in ends]
+
+def certainty(raw: str, ends: Sequence[int], logprobs: Sequence[float]) -> Callable[[int, int], float | None]:
+    """How sure a range of a text's characters is: the geometric mean of the probabilities of the tokens in it that spell numbers.
+
+    `ends` says where in the text each token ends; None for a range without numbers.
+    """
+
+    def score(start: int, end: int) -> float | None:
+        begins = [0, *ends[:-1]]
+        said = [place for place in range(len(ends)) if ends[place] > start and begins[place] < end and ends[place] > begins[place]]
+        numbers = [place for place in said if any(letter.isdigit() for letter in raw[begins[place] : ends[place]])]
+        return float(np.exp(np.mean([float(logprobs[place]) for place in numbers]))) if numbers else None
+
+    return score
 
 
 def pixels_of(picture: Picture) -> Image.Image:

@@ -33,6 +33,8 @@ class Options:
     """An answer that says the same words with the same box three times in a row, or one box four times, is ended."""
     merge_repeats: bool = True
     """In a numbered list, a thing named again at the same place (IoU of 0.5 or more) is one thing: only the first keeps its place."""
+    stop: tuple[str, ...] = ()
+    """Texts before the first of which an answer ends."""
     batch: int = 32
     """How many questions are answered at once; it changes speed and memory, not what is answered."""
 
@@ -40,6 +42,8 @@ class Options:
         for name in ("max_new_tokens", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1 is wanted.")
+        if not all(self.stop):
+            raise ValueError("a text to stop at is empty; characters are wanted.")
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}; 0 or more is wanted.")
 

@@ -1,26 +1,29 @@
-"""Answers a batch of questions about one image by transformers' `generate`, all starting from the one cached beginning of their prompts."""
+"""Answers of a conversation model, written together; all that are about one image start from the one cached beginning of their prompts."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteriaList
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Cache, DynamicCache
 
-from foveal.grounding import Example
+from foveal.grounding import Example, GroundedText
 from foveal.grounding.formats import BracketFormat
 from foveal.models.base import ConversationModel, Sight
+from foveal.models.caches import RoomyLayer, change_cache, is_joinable, join_caches, left_padding, padded
 from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
+from foveal.session.certain import certain
 from foveal.session.grammar import PlaceGrammar, spelling_of
 from foveal.session.repeats import without_repeats
-from foveal.session.steering import Follow, Steer, Steering
+from foveal.session.steering import Track, lead
+from foveal.session.writing import Row, Writing, choose, cut_at
 
-__all__ = ["Prefix", "answers_to", "ends_of", "grammar_of", "prefill"]
+__all__ = ["Conversing", "Prefix", "ends_of", "grammar_of", "joint_sight", "prefill"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,6 @@ class Prefix:
 
     ids: Int[Tensor, "1 length"]
     cache: Cache
-
-    def for_rows(self, rows: int) -> Cache:
-        """A cache of its own for each of `rows` questions; `generate` writes into it."""
-        cache = copy.deepcopy(self.cache)
-        cache.batch_repeat_interleave(rows)
-        return cache
 
 
 def prefill(model: ConversationModel, processor: ConversationProcessor, sight: Sight, example: Example) -> Prefix:
@@ -47,37 +44,163 @@ def prefill(model: ConversationModel, processor: ConversationProcessor, sight: S
     return Prefix(ids[:, : last + 1], cache)
 
 
-def answers_to(
-    questions: Sequence[Example],
-    model: ConversationModel,
-    processor: ConversationProcessor,
-    sight: Sight,
-    prefix: Prefix,
-    grammar: PlaceGrammar,
-    options: Options,
-    on_token: Callable[[list[int]], bool] | None = None,
-) -> list[Answer]:
-    """An answer to the last turn of each question; ValueError when one of them does not fit the model."""
-    batch = processor.encode(questions, look=False, padding_side="right").to(model.device)
-    start = prefix.ids.shape[1]
-    assert bool((batch["input_ids"][:, :start] == prefix.ids).all()), "a prompt begins otherwise than its scene's prefix"
-    if "region_image" in batch:
-        batch["region_image"] = torch.zeros_like(batch["region_image"])  # every row asks about the one image of the sight
-    ends = ends_of(model, processor)
-    steering = Steering(len(questions), grammar, ends, constrain=options.constrain, stop_repetition=options.stop_repetition, on_token=on_token)
-    with _seeded(model.device, options):
-        model.generate(
-            **batch,
-            sight=sight,
-            past_key_values=prefix.for_rows(len(questions)),
-            **_generation(processor, ends, options),
-            logits_processor=LogitsProcessorList([Steer(steering)]),
-            stopping_criteria=StoppingCriteriaList([Follow(steering)]),
-        )
-    said = processor.decode(steering.tokens, questions, logprobs=steering.logprobs)
-    said = [without_repeats(words) for words in said] if options.merge_repeats else said
-    raw = processor.tokenizer.batch_decode(steering.tokens, skip_special_tokens=True)
-    return [Answer(words, reason or "length", spelt) for words, reason, spelt in zip(said, steering.reasons, raw, strict=True)]
+class Conversing(Writing):
+    """Answers to the last turn of each example, each about a scene; ValueError when one of them does not fit the model.
+
+    transformers' `generate` makes a batch from beginning to end: hence this loop, whose rows come and go.
+    """
+
+    def __init__(self, scenes: Sequence[Any], examples: Sequence[Example], options: Sequence[Options]) -> None:
+        session = scenes[0].session
+        self._model, self._processor = session.model, session.processor
+        batch = self._processor.encode(examples, look=False, padding_side="right").to(self._model.device)
+        ids, lengths = batch.pop("input_ids"), batch.pop("attention_mask").sum(1).tolist()
+        self.rows = [
+            Row(scene=scene, example=example, options=one, prompt=length)
+            for scene, example, one, length in zip(scenes, examples, options, lengths, strict=True)
+        ]
+        ends = ends_of(self._model, self._processor)
+        self._tracks = {row: _track(row, session.grammar, ends) for row in self.rows}
+        self._live = list(self.rows)
+        starts = [scene.prefix.ids.shape[1] for scene in scenes]
+        for row, scene in enumerate(scenes):
+            assert bool((ids[row, : starts[row]] == scene.prefix.ids[0]).all()), "a prompt begins otherwise than its scene's prefix"
+        asked = [ids[row, start:length] for row, (start, length) in enumerate(zip(starts, lengths, strict=True))]
+        self._cache = _prefixes(scenes, max(len(some) for some in asked) + RoomyLayer.room)
+        self._mask = torch.cat([_filled(starts, ids.device), _filled([len(some) for some in asked], ids.device)], dim=1)
+        if "region_image" in batch:
+            batch["region_image"] = torch.tensor(_places(scenes), device=ids.device)[batch["region_image"]]
+        sight = joint_sight(scenes)
+        self._logits = self._read(pad_sequence(asked, batch_first=True, padding_side="left"), sight=sight, **batch)
+
+    @torch.no_grad()
+    def write(self, tokens: int) -> None:
+        """Writes at most so many more tokens of each open row."""
+        for _ in range(tokens):
+            self._say()
+            if not self.open:
+                break
+            ids = [self._tracks[row].tokens[-1:] or [0] for row in self._live]
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], dim=1)
+            self._logits = self._read(torch.tensor(ids, device=self._mask.device))
+        for row in self.stopped(self._live):
+            row.answer = self._answer(row)
+        self._go_on_with([row for row in self._live if row.answer is None])
+
+    def keep(self, rows: Collection[Row]) -> None:
+        """Lets all rows go but these."""
+        self.rows = [row for row in self.rows if row in rows]
+        self._tracks = {row: self._tracks[row] for row in self.rows}
+        self._go_on_with([row for row in self._live if row in rows])
+
+    def join(self, other: Writing) -> bool:
+        """Takes in the rows of another; False where a cache does not keep all that was read."""
+        if not isinstance(other, Conversing) or other._model is not self._model or not (is_joinable(self._cache) and is_joinable(other._cache)):
+            return False
+        if not self._live:
+            self._cache, self._mask, self._logits = other._cache, other._mask, other._logits
+        elif other._live:
+            most = max(self._mask.shape[1], other._mask.shape[1])
+            own, theirs = [(self._mask.shape[1], most)], [(other._mask.shape[1], most)]
+            join_caches(self._cache, other._cache, own, theirs)
+            self._mask = torch.cat([padded(self._mask, 1, own), padded(other._mask, 1, theirs)])
+            self._logits = torch.cat([self._logits, other._logits])
+        self.rows, self._live, self._tracks = self.rows + other.rows, self._live + other._live, self._tracks | other._tracks
+        return True
+
+    def so_far(self, row: Row) -> GroundedText:
+        """The beginning of a row's answer that nothing said later can change."""
+        if row.answer is not None:
+            return row.answer.said
+        return certain(self._processor, row.tokens, row.example, row.logprobs, merge_repeats=row.options.merge_repeats)
+
+    def _read(self, ids: Int[Tensor, "rows new"], **visual: Any) -> Tensor:
+        with torch.no_grad():
+            found = self._model(
+                input_ids=ids, attention_mask=self._mask.long(), past_key_values=self._cache, use_cache=True, logits_to_keep=1, **visual
+            )
+        return found.logits[:, -1].float()
+
+    def _say(self) -> None:
+        """The next token of each open row."""
+        tracks = [self._tracks[row] for row in self._live]
+        said = choose(lead(tracks, self._logits), self._live)
+        logprobs = self._logits.log_softmax(-1).gather(1, said[:, None])[:, 0].tolist()
+        for row, track, token, logprob in zip(self._live, tracks, said.tolist(), logprobs, strict=True):
+            if row.answer is None:
+                track.take(token, logprob)
+                if track.reason or len(track.tokens) >= row.options.max_new_tokens:
+                    row.answer = self._answer(row)
+
+    def _answer(self, row: Row) -> Answer:
+        [said] = self._processor.decode([row.tokens], [row.example], logprobs=[row.logprobs])
+        said = without_repeats(said) if row.options.merge_repeats else said
+        raw = self._processor.tokenizer.decode(row.tokens, skip_special_tokens=True)
+        return cut_at(Answer(said, self._tracks[row].reason or "length", raw), row.options.stop)
+
+    def _go_on_with(self, rows: list[Row]) -> None:
+        if len(rows) == len(self._live):
+            return
+        kept = torch.tensor([number for number, row in enumerate(self._live) if row in rows], dtype=torch.long, device=self._mask.device)
+        self._live = rows
+        self._cache.batch_select_indices(kept)
+        self._mask, self._logits = self._mask[kept], self._logits[kept]
+        if (blank := left_padding(self._mask)) and is_joinable(self._cache):
+            change_cache(self._cache, lambda values: values[:, :, blank:])
+            self._mask = self._mask[:, blank:]
+
+
+def joint_sight(scenes: Sequence[Any]) -> Sight:
+    """What was seen of the images of some scenes, each once, in the order in which they come first."""
+    sights = [scene.sight for scene in _once(scenes)]
+    return (
+        sights[0] if len(sights) == 1 else Sight(*(tuple(part for sight in sights for part in getattr(sight, name)) for name in ("tokens", "maps")))
+    )
+
+
+def _once(scenes: Sequence[Any]) -> list[Any]:
+    return list(dict.fromkeys(scenes))
+
+
+def _places(scenes: Sequence[Any]) -> list[int]:
+    """Where in their joint sight the images of each row's scene are, row by row."""
+    first, count = {}, 0
+    for scene in _once(scenes):
+        first[scene] = count
+        count += len(scene.sight)
+    return [first[scene] + number for scene in scenes for number in range(len(scene.sight))]
+
+
+def _prefixes(scenes: Sequence[Any], more: int) -> Cache:
+    """A cache that holds the beginning of each row's prompt, padded on the left, with room for so many more tokens."""
+    caches = [scene.prefix.cache for scene in scenes]
+    if not all(is_joinable(cache) for cache in caches):
+        if len(_once(scenes)) > 1:
+            raise ValueError("this model's cache does not keep columns; questions about one image at a time are wanted.")
+        cache = copy.deepcopy(caches[0])
+        cache.batch_repeat_interleave(len(scenes))
+        return cache
+    most = max(cache.get_seq_length() for cache in caches)
+    whole = DynamicCache()
+    for number in range(len(caches[0].layers)):
+        keys, values = (_spread([getattr(cache.layers[number], name) for cache in caches], most, most + more) for name in ("keys", "values"))
+        whole.layers.append(RoomyLayer(keys, values, most))
+    return whole
+
+
+def _spread(parts: Sequence[Float[Tensor, "1 heads _ dim"]], most: int, room: int) -> Float[Tensor, "rows heads {room} dim"]:
+    """Rows that end at column `most`, with zeros before them and room behind."""
+    made = parts[0].new_empty(len(parts), parts[0].shape[1], room, parts[0].shape[3])
+    for row, part in enumerate(parts):
+        made[row, :, : most - part.shape[2]] = 0
+        made[row, :, most - part.shape[2] : most] = part[0]
+    return made
+
+
+def _filled(lengths: Sequence[int], device: torch.device) -> Bool[Tensor, "rows columns"]:
+    """Rows of so many columns that count, padded on the left."""
+    columns = torch.arange(max(lengths), device=device)
+    return columns >= max(lengths) - torch.tensor(lengths, device=device)[:, None]
 
 
 def ends_of(model: ConversationModel, processor: ConversationProcessor) -> list[int]:
@@ -99,24 +222,8 @@ def grammar_of(processor: ConversationProcessor) -> PlaceGrammar:
     return PlaceGrammar(spellings, digits=len(str(getattr(processor, "bins", 1000) - 1)))
 
 
-@contextmanager
-def _seeded(device: torch.device, options: Options) -> Iterator[None]:
-    """Random draws start from the options' seed and leave the caller's as they were; nothing is touched where nothing is drawn."""
-    if options.temperature == 0:
-        yield
-        return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(options.seed)
-        yield
-
-
-def _generation(processor: ConversationProcessor, ends: Sequence[int], options: Options) -> dict[str, Any]:
-    pad = processor.tokenizer.pad_token_id
-    drawing = {"do_sample": True, "temperature": options.temperature, "top_k": 0, "top_p": 1.0} if options.temperature > 0 else {"do_sample": False}
-    return {
-        "max_new_tokens": options.max_new_tokens,
-        "eos_token_id": list(ends) or None,
-        "pad_token_id": pad if pad is not None else (ends[0] if ends else 0),
-        "num_beams": 1,
-        **drawing,
-    }
+def _track(row: Row, grammar: PlaceGrammar, ends: Sequence[int]) -> Track:
+    """A track that writes down a row's tokens."""
+    track = Track(grammar, ends, constrain=row.options.constrain, stop_repetition=row.options.stop_repetition)
+    row.tokens, row.logprobs = track.tokens, track.logprobs
+    return track

@@ -1,176 +1,196 @@
-"""Answers of a model whose every word has a place: captions and answers written, expressions found and outlined, everything told at once."""
+"""Answers of a model whose every word has a place: captions and answers written together, everything told at once."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
-from foveal.geometry import Box, Frame, Point, Region, encode_mask
-from foveal.grounding import Example, GroundedText, Span, Turn
-from foveal.grounding.wordings.pixel_llm import EVERYTHING, OUTLINE, ask_object, phrase_of, say_everything
-from foveal.models.pixel_llm import PixelLLMForConditionalGeneration, PixelLLMProcessor, PixelSight, boxes_of_points, scores_of_places
+from foveal.geometry import Region
+from foveal.grounding import Example, GroundedText, Turn
+from foveal.grounding.wordings.pixel_llm import EVERYTHING, ask_object, phrase_of, say_everything
+from foveal.models.pixel_llm import PixelSight
+from foveal.models.pixel_llm.decoding import forbid
+from foveal.models.pixel_llm.writer import Draft
 from foveal.session.answers import Answer, Options
+from foveal.session.certain import up_to
+from foveal.session.finding import asked_of, batch_of, detected, placed, prompt_of, read, tied_answer
+from foveal.session.writing import Row, Writing, choose, cut_at
 
-__all__ = ["placed_answers"]
-
-_Model = PixelLLMForConditionalGeneration
-_Processor = PixelLLMProcessor
-
-
-class _LeftError(Exception):
-    """Nobody listens any more."""
+__all__ = ["Placing"]
 
 
-@torch.no_grad()
-def placed_answers(
-    questions: Sequence[Example],
-    model: _Model,
-    processor: _Processor,
-    sight: PixelSight,
-    options: Options,
-    on_token: Callable[[list[int]], bool] | None = None,
-) -> list[Answer]:
-    """An answer to the last turn of each question about one image, all of a kind as one batch.
+@dataclass(eq=False)
+class _Line:
+    """A text that is written for a row: the row's own answer, or the words for one of the things it tells of."""
+
+    row: Row
+    limit: int
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    points: list[Tensor] = field(default_factory=list)
+    """Of the token that begins the text and of each token: where it is."""
+    scores: list[float] = field(default_factory=list)
+    said: Answer | None = None
+    region: Region | None = None
+    """The thing that is told of, and how sure the detector is."""
+    score: float | None = None
+
+
+class Placing(Writing):
+    """Answers to the last turn of each question about one image, all of a kind as one batch.
 
     Words are written, each with its place. An expression whose place or outline is asked for (`Verbs.location`, `Verbs.segmentation`) is not: it
     is read, and answered by its own words with a box, or a mask. For everything (`Verbs.dense_captions`) things are detected, and words written
     of each. ValueError when one of the questions does not fit the model, before any word is written.
     """
-    parts = model, processor, sight
-    asked = [_asked(question) for question in questions]
-    read = [number for number, text in enumerate(asked) if phrase_of(text) is not None]
-    told = [number for number, text in enumerate(asked) if text == EVERYTHING]
-    written = [number for number in range(len(asked)) if number not in {*read, *told}]
-    batch = _batch([questions[number] for number in written], model, processor) if written else None
-    found: dict[int, Answer] = {}
-    if read:
-        found |= zip(read, _read([questions[number] for number in read], *parts), strict=True)
-    for number in told:
-        found[number] = _everything(questions[number], *parts, options)
-    if written:
-        found |= zip(written, _write(batch, *parts, options, on_token), strict=True)
-    return [found[number] for number in range(len(questions))]
 
+    @torch.no_grad()
+    def __init__(self, scenes: Sequence[Any], examples: Sequence[Example], options: Sequence[Options]) -> None:
+        self._model, self._processor = scenes[0].session.model, scenes[0].session.processor
+        self.rows = [Row(scene=scene, example=example, options=one) for scene, example, one in zip(scenes, examples, options, strict=True)]
+        self._texts: dict[Row, list[_Line]] = {}
+        self._live: list[_Line] = []
+        self._draft: Draft | None = None
+        self._logits = torch.zeros(0, 0)
+        found = [row for row in self.rows if phrase_of(asked_of(row.example)) is not None]
+        told = [row for row in self.rows if asked_of(row.example) == EVERYTHING]
+        written = [row for row in self.rows if row not in found and row not in told]
+        for row in written:
+            self._texts[row] = [_Line(row, self._limit(row), row.tokens, row.logprobs)]
+        asks = [row.example for row in written]
+        batch_of(asks, self._model, self._processor) if asks else None  # what does not fit is refused before anything is looked for
+        for scene in dict.fromkeys(row.scene for row in found):
+            about = [row for row in found if row.scene is scene]
+            answers = read([row.example for row in about], self._model, self._processor, scene.sight)
+            for row, answer in zip(about, answers, strict=True):
+                row.answer = cut_at(answer, row.options.stop)
+        for row in told:
+            regions, scores = detected(row.example, self._model, self._processor, row.scene.sight)
+            self._texts[row] = [_Line(row, self._limit(row), region=region, score=score) for region, score in zip(regions, scores, strict=True)]
+            asks += [replace(row.example, turns=(Turn("user", ask_object(region)),)) for region in regions]
+            self._settle(row)
+        self._live = [line for row in (*written, *told) for line in self._texts[row]]
+        if self._live:
+            self._begin(asks)
 
-def _asked(question: Example) -> str:
-    return next(turn.said.text for turn in reversed(question.turns) if turn.role == "user")
+    def _begin(self, asks: Sequence[Example]) -> None:
+        batch, writer = batch_of(asks, self._model, self._processor), self._model.writer
+        scenes = list(dict.fromkeys(line.row.scene for line in self._live))
+        batch["image"] = torch.tensor([scenes.index(line.row.scene) for line in self._live], device=self._model.device)
+        for line, length in zip(self._live, (batch["context"] != self._processor.pad_id).sum(1).tolist(), strict=True):
+            line.row.prompt += length
+        visual = self._model.encode_prompts(PixelSight.together([scene.sight for scene in scenes]), **prompt_of(batch))
+        self._draft = writer.begin(visual, batch["context"])
+        self._read(torch.full((len(asks), 1), writer.bos_token_id, device=visual.device))
 
+    @torch.no_grad()
+    def write(self, tokens: int) -> None:
+        """Writes at most so many more tokens of each open row."""
+        for _ in range(tokens):
+            if not self._live:
+                break
+            self._say()
+            self._go_on_with([line for line in self._live if line.said is None])
+            if self._live:
+                self._read(torch.tensor([line.tokens[-1:] for line in self._live], device=self._logits.device))
+        for row in self.stopped(self.rows):
+            row.answer = self._so_far(row)
+            self._go_on_with([line for line in self._live if line.row is not row])
 
-def _batch(questions: Sequence[Example], model: _Model, processor: _Processor) -> Any:
-    batch = processor.encode(questions, look=False).to(model.device)
-    batch["image"] = torch.zeros_like(batch["image"])  # every row asks about the one image of the sight
-    return batch
+    def keep(self, rows: Collection[Row]) -> None:
+        """Lets all rows go but these."""
+        self.rows = [row for row in self.rows if row in rows]
+        self._texts = {row: lines for row, lines in self._texts.items() if row in rows}
+        self._go_on_with([line for line in self._live if line.row in rows])
 
+    def join(self, other: Writing) -> bool:
+        """Takes in the rows of another; False where a cache does not keep all that was read."""
+        if not isinstance(other, Placing) or other._model is not self._model:
+            return False
+        if self._live and other._live:
+            assert self._draft is not None and other._draft is not None
+            if not self._draft.join(other._draft):
+                return False
+            self._logits = torch.cat([self._logits, other._logits])
+        elif other._live:
+            self._draft, self._logits = other._draft, other._logits
+        self.rows, self._live, self._texts = self.rows + other.rows, self._live + other._live, self._texts | other._texts
+        return True
 
-def _prompt(batch: Any) -> dict[str, Any]:
-    return {name: batch[name] for name in ("boxes_px", "image", "points_px", "point_labels") if name in batch}
+    def so_far(self, row: Row) -> GroundedText:
+        """The beginning of a row's answer that nothing said later can change: whole words, and of several things those that are told."""
+        if row.answer is not None:
+            return row.answer.said
+        lines = self._texts[row]
+        if lines[0].region is None:
+            said = self._so_far(row).said
+            return up_to(said, len(said.text[: max(said.text.rfind(" "), 0)].rstrip()))
+        done = next((number for number, line in enumerate(lines) if line.said is None), len(lines))
+        return say_everything([tied_answer(line.said.text, line.region, line.score).said for line in lines[:done] if line.said])
 
+    def _limit(self, row: Row) -> int:
+        return min(row.options.max_new_tokens, self._processor.text_length - 1)
 
-def _write(
-    batch: Any,
-    model: _Model,
-    processor: _Processor,
-    sight: PixelSight,
-    options: Options,
-    on_token: Callable[[list[int]], bool] | None = None,
-) -> Iterator[Answer]:
-    said: list[int] = []
+    def _read(self, ids: Tensor) -> None:
+        """Reads the last token of each line, and notes where it is."""
+        assert self._draft is not None
+        logits, features = self._model.writer.step(self._draft, ids)
+        self._logits = logits.float()
+        if self._model.config.forbid_repeats:
+            self._logits = forbid(self._logits, ids[:, 0])
+        points, sure = placed(self._model, features)
+        if points is not None:
+            for line, point in zip(self._live, points[:, 0].float().cpu(), strict=True):
+                line.points.append(point)
+        if sure is not None:
+            for line, score in zip(self._live, sure[:, 0].tolist(), strict=True):
+                line.scores.append(score)
 
-    def hear(ids: Tensor, features: Tensor) -> None:
-        del features
-        said.append(int(ids[0]))
-        if on_token is not None and not on_token(said):
-            raise _LeftError
+    def _say(self) -> None:
+        """The next token of each line; one that is at its end is done."""
+        said = choose(self._logits, [line.row for line in self._live])
+        logprobs = self._logits.log_softmax(-1).gather(1, said[:, None])[:, 0].tolist()
+        for line, token, logprob in zip(self._live, said.tolist(), logprobs, strict=True):
+            ended = token == self._model.writer.eos_token_id
+            if not ended and len(line.tokens) < line.limit:
+                line.tokens.append(token)
+                line.logprobs.append(logprob)
+                continue
+            line.said = self._answer(line, ended=ended)
+            self._settle(line.row)
 
-    try:
-        found: Any = model.generate(
-            **_prompt(batch),
-            context=batch["context"],
-            sight=sight,
-            max_new_tokens=min(options.max_new_tokens, processor.text_length - 1),
-            return_dict_in_generate=True,
-            temperature=options.temperature,
-            seed=options.seed,
-            on_token=hear if on_token is not None else None,
-        )
-    except _LeftError:
-        yield Answer(GroundedText(""), "length")
-        return
-    points, scores = _placed(model, found.features)
-    for words, ended in zip(processor.decode(found.ids, points=points, scores=scores), found.ended.tolist(), strict=True):
-        yield Answer(words, "stop" if ended else "length", words.text)
+    def _settle(self, row: Row) -> None:
+        """The row's answer, where all of it has been said."""
+        lines = self._texts[row]
+        if not all(line.said for line in lines) or row.answer is not None:
+            return
+        row.answer = self._so_far(row)
 
+    def _so_far(self, row: Row) -> Answer:
+        """What has been said of a row, up to where it is to stop."""
+        lines = self._texts[row]
+        if lines and lines[0].region is None:
+            return cut_at(lines[0].said or self._answer(lines[0], ended=False), row.options.stop)
+        done = [line for line in lines if line.said]
+        row.tokens = [token for line in done for token in line.tokens]
+        row.logprobs = [logprob for line in done for logprob in line.logprobs]
+        whole = say_everything([tied_answer(line.said.text, line.region, line.score).said for line in done if line.said])
+        return cut_at(Answer(whole, "stop", whole.text), row.options.stop)
 
-def _read(questions: Sequence[Example], model: _Model, processor: _Processor, sight: PixelSight) -> Iterator[Answer]:
-    """The expressions themselves, each with its box; or with its mask where that is asked for, whose score is the IoU that the model expects."""
-    batch = _batch(questions, model, processor)
-    if model.config.masks_read_padding:
-        room = processor.text_length - batch["input_ids"].shape[1]
-        batch["input_ids"] = functional.pad(batch["input_ids"], (0, room), value=processor.pad_id)
-        batch["placed"] = functional.pad(batch["placed"], (0, room))
-    visual = model.encode_prompts(sight, **_prompt(batch))
-    features = model.writer.read(visual, batch["input_ids"], batch["context"])
-    points, sure = _placed(model, features)
-    if points is None:
-        raise ValueError("this model was made without places of words, and finds nothing; one with location_points=2 is wanted.")
-    boxes = boxes_of_points(points, batch["placed"]).float().clamp(0, 1)
-    scores = [None] * len(boxes) if sure is None else sure[batch["placed"]].tolist()
-    regions: list[Region | None] = [_region(*box) for box in boxes.tolist()]
-    frame = processor.plan((questions[0].images[0].width, questions[0].images[0].height))
-    boxes_px = boxes * boxes.new_tensor([frame.sx, frame.sy]).repeat(2)
-    rows = [number for number, question in enumerate(questions) if _asked(question).startswith(OUTLINE)]
-    if rows:
-        logits, ious = model.draw_masks(sight, batch["image"][rows], boxes_px[rows], visual[rows], features[rows], batch["input_ids"][rows])
-        for number, bits, iou in zip(rows, _cut(logits[:, 0].float(), frame), ious[:, 0].float().clamp(0, 1).tolist(), strict=True):
-            regions[number], scores[number] = encode_mask(bits) if bits.any() else None, iou
-    for question, region, score in zip(questions, regions, scores, strict=True):
-        yield _tied(phrase_of(_asked(question)) or "", region, score)
+    def _answer(self, line: _Line, *, ended: bool) -> Answer:
+        ids = [[self._model.writer.bos_token_id, *line.tokens]]
+        points = torch.stack(line.points)[None] if line.points else None
+        [said] = self._processor.decode(ids, points=points, scores=torch.tensor([line.scores]) if line.scores else None)
+        return Answer(said, "stop" if ended else "length", said.text)
 
-
-def _placed(model: _Model, features: Float[Tensor, "rows length width"]) -> tuple[Tensor | None, Tensor | None]:
-    """Points of words, of a model that gives places, and how sure they are, of one that was taught to say so."""
-    if model.location_head is None:
-        return None, None
-    points, spread = model.location_head(features)
-    return points, scores_of_places(spread) if model.config.scored_places else None
-
-
-def _region(x0: float, y0: float, x1: float, y1: float) -> Region:
-    """A box; the middle of what has no extent."""
-    return Box(x0, y0, x1, y1) if x1 > x0 and y1 > y0 else Point((x0 + x1) / 2, (y0 + y1) / 2)
-
-
-def _cut(logits: Float[Tensor, "rows height width"], frame: Frame) -> Iterator[Bool[np.ndarray, "height width"]]:
-    """Masks of a picture's own size, of their logits over the padded input."""
-    rows, cols = (
-        max(1, int(side * count / whole)) for side, count, whole in zip((frame.sy, frame.sx), logits.shape[1:], frame.canvas_size, strict=True)
-    )
-    width, height = frame.image_size
-    for mask in logits[:, :rows, :cols]:
-        yield (functional.interpolate(mask[None, None], (height, width), mode="bilinear")[0, 0] > 0).cpu().numpy()
-
-
-def _everything(question: Example, model: _Model, processor: _Processor, sight: PixelSight, options: Options) -> Answer:
-    """Everything that is detected, one after the other, each in words of its own with its box and the detector's score, the surest first."""
-    frame = processor.plan((question.images[0].width, question.images[0].height))
-    boxes, scores = model.detect(sight, [(frame.sx, frame.sy)])
-    there = scores[0] > 0
-    fractions = (boxes[0][there].float() / boxes.new_tensor([frame.sx, frame.sy], dtype=torch.float32).repeat(2)).clamp(0, 1)
-    regions = [_region(*box) for box in fractions.tolist()]
-    asks = [replace(question, turns=(Turn("user", ask_object(region)),)) for region in regions]
-    chunks = [asks[start : start + options.batch] for start in range(0, len(asks), options.batch)]
-    told = [answer for chunk in chunks for answer in _write(_batch(chunk, model, processor), model, processor, sight, options)]
-    said = [_tied(answer.text, region, score).said for answer, region, score in zip(told, regions, scores[0][there].tolist(), strict=True)]
-    whole = say_everything(said)
-    return Answer(whole, "stop", whole.text)
-
-
-def _tied(words: str, region: Region | None, score: float | None) -> Answer:
-    """Words that mean one region, or nothing in the picture."""
-    span = Span(0, len(words)) if region is None else Span(0, len(words), (region,), () if score is None else (score,))
-    return Answer(GroundedText(words, (span,)), "stop", words)
+    def _go_on_with(self, lines: list[_Line]) -> None:
+        if len(lines) == len(self._live):
+            return
+        kept = torch.tensor([number for number, line in enumerate(self._live) if line in lines], device=self._logits.device, dtype=torch.long)
+        self._live = lines
+        if self._draft is not None:
+            self._draft.select(kept)
+            self._draft.trim()
+            self._logits = self._logits[kept]

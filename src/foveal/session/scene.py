@@ -1,8 +1,5 @@
 """An image that has been looked at, and everything that can be asked of it."""
 
-import queue
-import re
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,19 +8,14 @@ from typing import TYPE_CHECKING, Any, overload
 from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, Picture, Turn
 from foveal.grounding.wordings import Verbs
-from foveal.models.base import Sight
-from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
-from foveal.session.decoding import Prefix, answers_to, prefill
-from foveal.session.placing import placed_answers
+from foveal.session.decoding import Prefix, prefill
 from foveal.session.questions import check_question
 
 if TYPE_CHECKING:
     from foveal.session.session import Session
 
 __all__ = ["Question", "Scene"]
-
-_OPEN_TAG = re.compile(r"<(?:ref|box|quad)>")
 
 Question = str | GroundedText | Sequence[str | Region | GroundedText]
 """One question: words, a grounded text, or a list of words and regions."""
@@ -39,7 +31,10 @@ class Scene:
 
     session: "Session"
     picture: Picture
-    sight: Sight
+    sight: Any
+    """What the session's model keeps of the image: a `Sight`, or a guest's own."""
+    others: tuple[Picture, ...] = ()
+    """Further images that are asked about together with the first (`Session.together`)."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,7 +58,7 @@ class Scene:
     def reply_many(self, conversations: Sequence[Sequence[Turn]], options: Options | None = None, **changes: Any) -> list[Answer]:
         """The model's next turn in each of many conversations about this image."""
         chosen = replace(options or Options(), **changes)
-        examples = [self._example(turns) for turns in conversations]
+        examples = [self.example(turns) for turns in conversations]
         return [answer for start in range(0, len(examples), chosen.batch) for answer in self._answers(examples[start : start + chosen.batch], chosen)]
 
     @overload
@@ -127,7 +122,7 @@ class Scene:
         early ends the generation.
         """
         chosen = replace(options or Options(), **changes)
-        return self._pieces(self._example((Turn("user", GroundedText.join(*parts)),)), chosen)
+        return self._pieces(self.example((Turn("user", GroundedText.join(*parts)),)), chosen)
 
     @property
     def _verbs(self) -> Verbs:
@@ -136,66 +131,33 @@ class Scene:
     @cached_property
     def prefix(self) -> Prefix:
         """The cached beginning of every prompt about this image."""
-        any_question = self._example((Turn("user", GroundedText("?")),))
+        any_question = self.example((Turn("user", GroundedText("?")),))
         return prefill(self.session.model, self.session.processor, self.sight, any_question)
 
-    def _example(self, turns: Sequence[Turn]) -> Example:
+    def example(self, turns: Sequence[Turn]) -> Example:
+        """A conversation about this image, to be answered; ValueError where it does not end with a question, or what is asked cannot be."""
         if not turns or turns[-1].role != "user":
             raise ValueError("A conversation ends with a question; its last turn is not the user's.")
         for turn in turns:
             if turn.role == "user":
                 check_question(turn.said)
-        return Example("", (self.picture,), tuple(turns))
+        return Example("", (self.picture, *self.others), tuple(turns))
 
-    def _answers(self, examples: Sequence[Example], options: Options, **hearing: Any) -> list[Answer]:
-        parts: tuple[Any, Any, Any] = (self.session.model, self.session.processor, self.sight)
-        if isinstance(self.session.processor, ConversationProcessor):
-            return answers_to(examples, *parts, self.prefix, self.session.grammar, options, **hearing)
-        return placed_answers(examples, *parts, options, **hearing)
+    def _answers(self, examples: Sequence[Example], options: Options) -> list[Answer]:
+        return self.session.reply(self, examples, options)
 
     def _pieces(self, example: Example, options: Options) -> Iterator[str | Answer]:
-        said: queue.Queue[list[int] | Answer | BaseException] = queue.Queue()
-        left = threading.Event()
-
-        def on_token(tokens: list[int]) -> bool:
-            said.put(list(tokens))
-            return not left.is_set()
-
-        def work() -> None:
-            try:
-                said.put(self._answers([example], options, on_token=on_token)[0])
-            except BaseException as error:  # handed over to the thread that listens
-                said.put(error)
-
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        written = ""
-        try:
-            while not isinstance(heard := said.get(), Answer):
-                if isinstance(heard, BaseException):
-                    raise heard
-                text = self._certain(heard, example)
-                if text.startswith(written) and len(text) > len(written):
-                    yield text[len(written) :]
-                    written = text
-            if rest := heard.text.removeprefix(written):
-                yield rest
-            yield heard
-        finally:
-            left.set()
-            worker.join()
-
-    def _certain(self, tokens: list[int], example: Example) -> str:
-        """The words so far that nothing said later can change: no open bracket or tag, no half character, no blank that a place may swallow."""
-        processor = self.session.processor
-        raw = processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        text = processor.decode([tokens], [example])[0].text
-        open_bracket = raw.rfind("[")
-        if open_bracket > raw.rfind("]"):
-            text = text[: text.rfind("[")]
-        if (tag := _OPEN_TAG.search(text)) is not None:  # a tag that is read as a place is no longer in the text
-            text = text[: tag.start()]
-        return text.rstrip().rstrip("\ufffd").rstrip()
+        writing, written = self.session.begin([self], [example], [options]), ""
+        [row] = writing.rows
+        while row.answer is None:
+            text = writing.so_far(row).text
+            if text.startswith(written) and len(text) > len(written):
+                yield text[len(written) :]
+                written = text
+            writing.write(1)
+        if rest := row.answer.text.removeprefix(written):
+            yield rest
+        yield row.answer
 
 
 def _phrases(phrase: str | Sequence[str], verb: str) -> list[str]:

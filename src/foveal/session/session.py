@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from foveal.data.images import ImageSource, load_image, load_picture
 from foveal.grounding import Example, GroundedText, Picture, Turn
+from foveal.grounding.wordings import GUESTS, Verbs
 from foveal.models import GroundedModel, Processor, open_model
+from foveal.models.base import Sight
+from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
-from foveal.session.decoding import grammar_of
+from foveal.session.decoding import Conversing, grammar_of
 from foveal.session.grammar import PlaceGrammar
+from foveal.session.placing import Placing
 from foveal.session.scene import Scene
+from foveal.session.writing import AtOnce, Writing
 from foveal.zoo import find_model
 
 __all__ = ["Session"]
@@ -38,16 +44,26 @@ class Session:
     def __repr__(self) -> str:
         return f"Session({self.name or type(self.model).__name__!r})"
 
+    @property
+    def verbs(self) -> Verbs:
+        """What the model's family is asked by the verbs of a scene."""
+        return self.processor.verbs
+
     @staticmethod
     def open(name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> "Session":
         """Open a model that ships with the package, by name; one in a folder; or one of the hub, as "owner/name".
 
-        Without `device`, a GPU is used where there is one. Without `dtype`, bfloat16 there and float32 on a CPU. Weights are read from
-        safetensors only, and no code of the model's folder is run. ValueError for what cannot be opened.
+        Models of other families that transformers knows are opened too (`foveal.session.guests`), as sessions like any other. Without `device`, a
+        GPU is used where there is one. Without `dtype`, bfloat16 there and float32 on a CPU. Weights are read from safetensors only, and no code of
+        the model's folder is run. ValueError for what cannot be opened.
         """
         place = find_model(str(name_or_path))
         chosen = torch.device(device) if device is not None else _best_device()
         kind = _dtype(dtype, chosen)
+        if (family := _guest_kind(place)) is not None:
+            from foveal.session.guests import open_guest  # only when it is needed: a guest is a session, and so comes after it
+
+            return open_guest(place, family, chosen, kind, str(name_or_path))
         model, processor = open_model(place, kind, str(name_or_path))
         return Session(model.to(chosen).eval(), processor, str(name_or_path))
 
@@ -57,6 +73,30 @@ class Session:
         with torch.no_grad():
             sight = self.model.encode_images(**self.processor.see([upright]).to(self.model.device))
         return Scene(self, Picture(*upright.size, pixels=upright), sight)
+
+    def together(self, scenes: Sequence[Scene]) -> Scene:
+        """One scene of the images of several, in their order, without looking again; ValueError for a model that looks at one image at a time."""
+        if len(scenes) == 1:
+            return scenes[0]
+        if not scenes or not isinstance(self.processor, ConversationProcessor):
+            raise ValueError(f"{self.verbs.family} is asked about one image at a time, and {len(scenes)} were given.")
+        tokens, maps = (tuple(part for scene in scenes for part in getattr(scene.sight, name)) for name in ("tokens", "maps"))
+        pictures = [picture for scene in scenes for picture in (scene.picture, *scene.others)]
+        return Scene(self, pictures[0], Sight(tokens, maps), tuple(pictures[1:]))
+
+    def begin(self, scenes: Sequence[Scene], examples: Sequence[Example], options: Sequence[Options]) -> Writing:
+        """Begins to write an answer to the last question of each example, each about the picture of a scene, with options of its own; ValueError when
+        one of them does not fit the model.
+        """
+        writing: Any = (
+            Conversing if isinstance(self.processor, ConversationProcessor) else Placing if isinstance(self.processor, Processor) else AtOnce
+        )
+        begun: Writing = writing(scenes, examples, options)
+        return begun
+
+    def reply(self, scene: Scene, examples: Sequence[Example], options: Options) -> list[Answer]:
+        """An answer to the last question of each example, all about the picture of `scene`; ValueError when one of them does not fit the model."""
+        return self.begin([scene] * len(examples), examples, [options] * len(examples)).answers() if examples else []
 
     def answer(self, examples: Iterable[Example], options: Options | None = None, **changes: Any) -> Iterator[Answer]:
         """One answer to the last question of each example, in their order; answers that an example already holds are not looked at.
@@ -122,6 +162,15 @@ def _open_turns(example: Example) -> tuple[Turn, ...]:
 
 def _refused(error: ValueError) -> Answer:
     return Answer(GroundedText(""), "error", error=str(error))
+
+
+def _guest_kind(place: str) -> str | None:
+    """The kind of another family's model; None for one of this library, and for what cannot be read, which is said when it is opened."""
+    try:
+        kind = PreTrainedConfig.get_config_dict(place)[0].get("model_type")
+    except (OSError, ValueError):
+        return None
+    return kind if kind in GUESTS else None
 
 
 def _picture_key(example: Example) -> object:

@@ -15,6 +15,7 @@ from foveal.grounding import Example, GroundedText, Picture, Turn
 from foveal.models import MonkeyConfig
 from foveal.models.monkey import Qwen7BForCausalLM
 from foveal.session import Session
+from foveal.session.certain import certain
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (60, 40)) -> Image.Image:
@@ -163,9 +164,8 @@ def test_a_session_asks_a_monkey(monkey: Any) -> None:
 
 
 def test_a_tag_that_is_open_is_not_streamed(monkey: Any) -> None:
-    scene = Session(*monkey, "tiny").look(picture())
     ids = monkey[1].tokenizer("so <ref>a do").input_ids
-    assert scene._certain(ids, example("What?", picture())) == "so"
+    assert certain(monkey[1], ids, example("What?", picture())).text == "so"
 
 
 @pytest.mark.parametrize(("fields", "said"), [({"window": 10}, "views of 10 pixels"), ({"kept_tokens": -1}, "-1 tokens were to be kept")])

@@ -269,3 +269,22 @@ def test_what_cannot_be_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ImportError, match=r"pip install 'foveal\[train\]'"):
         add_lora(torch.nn.Linear(2, 2), 1, 1.0, ["x"])
     _writer("t5")
+
+
+@every_kind
+@torch.no_grad()
+def test_a_text_that_joins_later_is_read_as_alone(kind: str) -> None:
+    writer, (visual, ids, context) = _writer(kind), _given()
+    _, features = writer(visual, ids, context)
+    draft, late = writer.begin(visual[:2], context[:2]), writer.begin(visual[2:], context[2:, : int((context[2] != 0).sum())])
+    writer.step(draft, ids[:2, :3])
+    writer.step(late, ids[2:, :1])
+    assert draft.join(late)
+    for place in range(3):
+        new = torch.cat([ids[:2, 3 + place : 4 + place], ids[2:, 1 + place : 2 + place]])
+        found = writer.step(draft, new)[1][:, 0]
+        torch.testing.assert_close(found, torch.cat([features[:2, 3 + place], features[2:, 1 + place]]), atol=1e-5, rtol=1e-4)
+    draft.select(torch.tensor([2]))
+    draft.trim()
+    assert draft.text.shape == (1, 4)
+    torch.testing.assert_close(writer.step(draft, ids[2:, 4:5])[1][:, 0], features[2:, 4], atol=1e-5, rtol=1e-4)

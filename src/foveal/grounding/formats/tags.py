@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from foveal.geometry import Frame, Point, Region, Trace, bounding_box
-from foveal.grounding.text import GroundedText, Span
+from foveal.grounding.formats.tagged import read_tagged
+from foveal.grounding.text import GroundedText
 
 __all__ = ["TagFormat"]
 
@@ -22,6 +23,7 @@ class TagFormat:
     are spelled by the box around them: this dialect knows no other places.
 
     >>> from foveal.geometry import Box
+    >>> from foveal.grounding.text import Span
     >>> frame = Frame.stretch((640, 480))
     >>> said = GroundedText("a cup", (Span(2, 5, (Box(0.25, 0.25, 0.5, 0.75),)),))
     >>> TagFormat().encode(said, frame)
@@ -54,21 +56,7 @@ class TagFormat:
         >>> TagFormat().decode("<box>(1,2)</box>", Frame.stretch((640, 480))).text
         '<box>(1,2)</box>'
         """
-        parts: list[str | GroundedText] = []
-        cut = 0
-        for found in _SAID.finditer(raw):
-            words, start = found[1] or "", found.start(2) if found[1] is not None else found.start(3)
-            regions, scores, odd = [], [], ""
-            for place in _PLACE.finditer(raw, start, found.end()):
-                if (region := self._read(place[0], frame)) is None:
-                    odd += place[0]
-                    continue
-                regions.append(region)
-                scores.append(score(place.start(), place.end()) if score else None)
-            span = Span(0, len(words), tuple(regions), tuple(scores) if score else ())
-            parts += [raw[cut : found.start()], GroundedText(words, (span,) if regions else ()), odd]
-            cut = found.end()
-        return GroundedText.join(*parts, raw[cut:])
+        return read_tagged(raw, _SAID, _PLACE, lambda place: self._read(place, frame), score)
 
     def _spell(self, region: Region, frame: Frame) -> str:
         if isinstance(region, Trace) and len(region.points) == 4:

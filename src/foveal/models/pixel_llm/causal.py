@@ -47,7 +47,7 @@ class CausalWriter(Writer):
     def begin(self, visual: Float[Tensor, "rows slots dim"], context: Int[Tensor, "rows context"] | None = None) -> Draft:
         """Read visual tokens and context."""
         prefix, seen = self._prefix(visual, context)
-        draft = Draft(DynamicCache(config=self.model.config), seen)
+        draft = Draft(DynamicCache(config=self.model.config), seen, seen[:, :0])
         self._run(prefix, seen, 1, draft.cache)
         return draft
 
@@ -55,8 +55,8 @@ class CausalWriter(Writer):
         self, draft: Draft, ids: Int[Tensor, "rows new"]
     ) -> tuple[Float[Tensor, "rows {self.vocabulary}"], Float[Tensor, "rows new {self.width}"]]:
         """Read the next tokens of each text, after what is kept of all before them."""
-        draft.length += ids.shape[1]
-        seen = torch.cat([draft.seen, draft.seen.new_ones(len(ids), draft.length)], dim=1)
+        draft.read(ids.shape[1])
+        seen = torch.cat([draft.seen, draft.text], dim=1)
         logits, features = self._run(self.words(ids), seen, 1, draft.cache)
         return logits[:, -1], features
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from foveal.models.pixel_llm.writer import Writer
 
-__all__ = ["Written", "search", "write"]
+__all__ = ["Written", "forbid", "search", "write"]
 
 _NEVER = -1e7
 """The score of a beam that is not there."""
@@ -198,12 +198,17 @@ def _finished(writer: Writer, beams: _Beams, ended: Bool[Tensor, "rows beams"], 
     return Written(ids, functional.pad(features, (0, 0, 0, ids.shape[-1] - len(places))), beams.scores, ended & there)
 
 
+def forbid(logits: Float[Tensor, "rows vocabulary"], last: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocabulary"]:
+    """The logits of next tokens where the token that was said last may not be said again."""
+    return logits.scatter(1, last[:, None], _FORBIDDEN)
+
+
 def _chosen(
     logits: Float[Tensor, "live vocabulary"], last: Int[Tensor, " live"] | None, temperature: float, random: torch.Generator
 ) -> tuple[Int[Tensor, " live"], Float[Tensor, " live"]]:
     """The next token of each row and its log-probability; `last` may not follow itself. All rows share the noise of a draw (Gumbel's trick)."""
     if last is not None:
-        logits = logits.scatter(1, last[:, None], _FORBIDDEN)
+        logits = forbid(logits, last)
     log_probs = logits.log_softmax(-1)
     scores = log_probs
     if temperature:

@@ -69,16 +69,13 @@ class EncoderDecoderWriter(Writer):
     def begin(self, visual: Float[Tensor, "rows slots dim"], context: Int[Tensor, "rows context"] | None = None) -> Draft:
         """Run the encoder."""
         memory, seen = self._memory(visual, context)
-        return Draft(EncoderDecoderCache(DynamicCache(), DynamicCache()), seen, memory=memory)
+        return Draft(EncoderDecoderCache(DynamicCache(), DynamicCache()), seen, seen[:, :0], memory)
 
     def step(
         self, draft: Draft, ids: Int[Tensor, "rows new"]
     ) -> tuple[Float[Tensor, "rows {self.vocabulary}"], Float[Tensor, "rows new {self.width}"]]:
         """Read the next tokens of each text, against what is kept of the text before them and of the encoder's keys and values."""
-        new = ids.shape[1]
-        text = draft.seen.new_ones(new, draft.length + new).tril(draft.length)[None]
-        features = self._decoded(ids, draft.memory, text, draft.seen[:, None], draft.cache)
-        draft.length += new
+        features = self._decoded(ids, draft.memory, draft.read(ids.shape[1]), draft.seen[:, None], draft.cache)
         return self.head(self.dropout(features[:, -1])), features
 
     def reset(self) -> None:

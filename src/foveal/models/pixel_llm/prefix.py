@@ -63,7 +63,7 @@ class PrefixWriter(Writer):
     def begin(self, visual: Float[Tensor, "rows slots dim"], context: Int[Tensor, "rows context"] | None = None) -> Draft:
         """Read the prefix: its keys and values do not depend on the text."""
         prefix, seen = self._prefix(visual, context)
-        draft = Draft(DynamicCache(), seen)
+        draft = Draft(DynamicCache(), seen, seen[:, :0])
         self._blocks(prefix, seen[:, None], draft.cache)
         return draft
 
@@ -71,11 +71,9 @@ class PrefixWriter(Writer):
         self, draft: Draft, ids: Int[Tensor, "rows new"]
     ) -> tuple[Float[Tensor, "rows {self.vocabulary}"], Float[Tensor, "rows new {self.width}"]]:
         """Read the next tokens of each text, against what is kept of the prefix and of the text before them."""
-        new = ids.shape[1]
-        text = draft.seen.new_ones(new, draft.length + new).tril(draft.length)
-        mask = torch.cat([draft.seen[:, None].expand(-1, new, -1), text.expand(len(ids), -1, -1)], dim=2)
-        features = self._blocks(self._embedded(ids, draft.length), mask, draft.cache)
-        draft.length += new
+        embeds = self._embedded(ids, draft.lengths)
+        mask = torch.cat([draft.seen[:, None].expand(-1, ids.shape[1], -1), draft.read(ids.shape[1])], dim=2)
+        features = self._blocks(embeds, mask, draft.cache)
         return self.head(features[:, -1]), features
 
     def reset(self) -> None:
@@ -97,9 +95,11 @@ class PrefixWriter(Writer):
             hidden = layer(hidden, mask[:, None], past_key_values=cache)
         return hidden
 
-    def _embedded(self, ids: Int[Tensor, "rows new"], first: int = 0) -> Float[Tensor, "rows new width"]:
-        """Words and their positions, of which the first is `first`."""
-        last = first + ids.shape[1]
+    def _embedded(self, ids: Int[Tensor, "rows new"], first: Int[Tensor, " rows"] | None = None) -> Float[Tensor, "rows new width"]:
+        """Words and their positions, of which each row's first is `first`, or else 0."""
+        places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        places = places if first is None else places + first[:, None]
+        last = ids.shape[1] + (0 if first is None or not len(first) else int(first.max()))
         if last > self.positions.num_embeddings:
             raise ValueError(f"a text of {last} tokens was given to a language model that has {self.positions.num_embeddings} positions.")
-        return self.dropout(self.norm(self.words(ids) + self.positions.weight[first:last]))
+        return self.dropout(self.norm(self.words(ids) + self.positions(places)))

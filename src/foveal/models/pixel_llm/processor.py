@@ -208,8 +208,19 @@ class PixelLLMProcessor(Processor):
 
     def _ids(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Tokens of what a user wrote, control tokens spelt out, and where in it each stands."""
+        special = {number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special} - {self.tokenizer.unk_token_id}
+        ids, offsets = [], []
+        for token, (start, end) in self._pieces(text):
+            found = [(token, (start, end))]
+            if token in special:  # of some vocabularies they are words like any other: no letter alone is one
+                found = [(piece, (place, place + 1)) for place in range(start, end) for piece, _ in self._pieces(text[place])]
+            ids += [piece for piece, _ in found if piece not in special]
+            offsets += [place for piece, place in found if piece not in special]
+        return ids, offsets
+
+    def _pieces(self, text: str) -> list[tuple[int, tuple[int, int]]]:
         found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        return list(found["input_ids"]), list(found["offset_mapping"])
+        return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
 
     def _prompts(self, rows: Sequence[_Row], frames: Sequence[Frame]) -> dict[str, Tensor]:
         boxes = torch.zeros(len(rows), 4)

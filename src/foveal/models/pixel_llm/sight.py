@@ -1,5 +1,6 @@
 """What PixelLLM keeps of seen images: one map of both towers that prompts are asked of, and the finer one that masks are drawn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,12 @@ class PixelSight(Sight):
         """The sight of some of the images, in the order given; an image may be given again."""
         tokens, maps, fine = (tuple(kept[image] for image in images) if kept else () for kept in (self.tokens, self.maps, self.fine))
         return PixelSight(tokens, maps, fine, self.size)
+
+    @staticmethod
+    def together(sights: Sequence["PixelSight"]) -> "PixelSight":
+        """The sight of all images of several, in their order."""
+        tokens, maps, fine = (tuple(part for sight in sights for part in getattr(sight, name)) for name in ("tokens", "maps", "fine"))
+        return PixelSight(tokens, maps, fine, sights[0].size)
 
     def grids(self) -> Float[Tensor, "images rows cols dim"]:
         """The maps of all images as one tensor."""

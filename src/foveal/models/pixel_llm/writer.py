@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedConfig, initialization
+from transformers import Cache, EncoderDecoderCache, PreTrainedConfig, initialization
 
+from foveal.models.caches import change_cache, is_joinable, join_caches, left_padding, padded
 from foveal.models.lora import reset_lora
 
 __all__ = ["Draft", "Writer", "seen_places", "special_tokens", "start"]
@@ -21,17 +22,61 @@ class Draft:
     cache: Cache
     seen: Bool[Tensor, "rows prefix"]
     """Which of the visual tokens and the context may be looked at: padding may not."""
-    length: int = 0
-    """How many tokens of text have been read."""
+    text: Bool[Tensor, "rows read"]
+    """Which of the columns of text are the row's own: rows that joined later have padding before theirs."""
     memory: Float[Tensor, "rows prefix width"] | None = None
     """What the encoder made of them, where there is an encoder."""
+
+    @property
+    def lengths(self) -> Int[Tensor, " rows"]:
+        """How many tokens of text each row has read."""
+        return self.text.sum(1)
+
+    def read(self, new: int) -> Bool[Tensor, "rows {new} keys"]:
+        """Notes that `new` more tokens of each row are read, and says at which columns of text, theirs among them, each of them looks."""
+        rows = len(self.text)
+        looks = torch.cat([self.text[:, None].expand(-1, new, -1), self.text.new_ones(new, new).tril().expand(rows, -1, -1)], dim=2)
+        self.text = torch.cat([self.text, self.text.new_ones(rows, new)], dim=1)
+        return looks
 
     def select(self, rows: Int[Tensor, " kept"]) -> None:
         """Go on with these rows, in this order; a row may be left out, and may be taken more than once."""
         self.cache.reorder_cache(rows)
-        self.seen = self.seen[rows]
+        self.seen, self.text = self.seen[rows], self.text[rows]
         if self.memory is not None:
             self.memory = self.memory[rows]
+
+    def trim(self) -> None:
+        """Forget the columns that are padding in every row, which rows leave behind that were longer than all others."""
+        if not len(self.text) or not is_joinable(self.cache):
+            return
+        prefix, before, after = self.seen.shape[1], left_padding(self.seen), left_padding(self.text)
+        if not before and not after:
+            return
+        if isinstance(self.cache, EncoderDecoderCache):
+            change_cache(self.cache.self_attention_cache, lambda values: values[:, :, after:])
+            change_cache(self.cache.cross_attention_cache, lambda values: values[:, :, before:])
+        else:
+            change_cache(self.cache, lambda values: torch.cat([values[:, :, before:prefix], values[:, :, prefix + after :]], dim=2))
+        self.seen, self.text = self.seen[:, before:], self.text[:, after:]
+        self.memory = None if self.memory is None else self.memory[:, before:]
+
+    def join(self, other: "Draft") -> bool:
+        """Go on with the rows of another draft below one's own; False, and nothing is done, where caches keep no columns. Both have read a token."""
+        if not (is_joinable(self.cache) and is_joinable(other.cache)):
+            return False
+        before = [(draft.seen.shape[1], max(self.seen.shape[1], other.seen.shape[1])) for draft in (self, other)]
+        after = [(draft.text.shape[1], max(self.text.shape[1], other.text.shape[1])) for draft in (self, other)]
+        if isinstance(self.cache, EncoderDecoderCache):
+            join_caches(self.cache.self_attention_cache, other.cache.self_attention_cache, [after[0]], [after[1]])
+            join_caches(self.cache.cross_attention_cache, other.cache.cross_attention_cache, [before[0]], [before[1]])
+        else:
+            join_caches(self.cache, other.cache, [before[0], after[0]], [before[1], after[1]])
+        self.seen = torch.cat([padded(self.seen, 1, [before[0]]), padded(other.seen, 1, [before[1]])])
+        self.text = torch.cat([padded(self.text, 1, [after[0]]), padded(other.text, 1, [after[1]])])
+        if self.memory is not None and other.memory is not None:
+            self.memory = torch.cat([padded(self.memory, 1, [before[0]]), padded(other.memory, 1, [before[1]])])
+        return True
 
 
 class Writer(nn.Module, ABC):
