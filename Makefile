@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install fix check test demo bench clean
+.PHONY: help install fix check test demo bench page clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
@@ -57,6 +57,10 @@ demo: .venv/.installed ## ask about a sample picture, with the model that ships
 
 bench: .venv/.installed-dev ## speed and memory beside a baseline
 	@for file in $(SPEED); do $(BIN)/python $$file || exit 1; done
+
+page: ## the page of `foveal serve`, from web/ into the package; needs npm
+	npm --prefix web ci
+	npm --prefix web run build
 
 clean: ## remove what was installed and built
 	rm -rf .venv build dist out

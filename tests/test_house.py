@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "foveal"
 LIBRARY = sorted(PACKAGE.rglob("*.py"))
 CODE = [*LIBRARY, *(path for folder in ("benchmarks", "examples", "recipes", "tests") for path in sorted((ROOT / folder).rglob("*.py")))]
 
-ALL = {"geometry", "grounding", "vision", "models", "data", "draw", "session", "train", "evaluate", "endpoint", "serve", "zoo", "cli"}
+ALL = {"geometry", "grounding", "vision", "models", "data", "draw", "session", "train", "evaluate", "endpoint", "serve", "synth", "zoo", "cli"}
 MAY_IMPORT = {
     "geometry": set(),
     "grounding": {"geometry"},
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "train": {"data", "models", "zoo", "grounding", "geometry"},
     "evaluate": {"data", "draw", "session", "endpoint", "grounding", "geometry"},
     "evaluate.metrics": {"grounding", "geometry"},
+    "synth": {"data", "draw", "session", "endpoint", "grounding", "geometry"},
     "serve": {"data.images", "data.remote", "draw", "models", "session", "grounding", "geometry"},
     "cli": ALL,
     "": ALL,

@@ -46,13 +46,16 @@ def test_masks_of_two_sizes_are_not_compared() -> None:
         mask_iou(Mask(2, 2, (4,)), Mask(4, 1, (4,)))
 
 
-@pytest.mark.parametrize("counts", [(3,), (5,), (5, -1)])
+@pytest.mark.parametrize("counts", [(3,), (5,), (5, -1), (2**62,) * 4 + (4,), (2**63 - 1, 2**63 - 1, 6), (10**400, 4)])
 def test_runs_that_do_not_fill_a_mask_are_refused(counts: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="fill"):
         decode_mask(Mask(2, 2, counts))
 
 
-@pytest.mark.parametrize("record", [{}, {"size": [2, 2]}, {"counts": "22"}, {"size": [2], "counts": "22"}, {"size": [2, 2], "counts": "2 2"}])
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"size": [2, 2]}, {"counts": "22"}, {"size": [2], "counts": "22"}, {"size": [2, 2], "counts": "2 2"}, {"size": [2, 2], "counts": "o" * 99}],
+)
 def test_records_that_are_no_masks_are_refused(record: dict) -> None:
     with pytest.raises(ValueError):
         mask_from_coco(record)

@@ -1,11 +1,13 @@
 """Laws of rasters and of points drawn from them."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from foveal.geometry import Box, Mask, Point, Region, Trace, encode_mask, points_within, rasterise, region_seed
 
@@ -125,3 +127,25 @@ def test_large_boxes_and_long_traces_are_quick() -> None:
 def test_images_without_pixels_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="positive"):
         rasterise(Point(0.5, 0.5), size)
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)), st.integers(1, 30), st.integers(1, 30), st.integers(1, 40))
+def test_the_points_of_a_mask_are_pixels_of_its_raster_in_any_size(bits: np.ndarray, width: int, height: int, count: int) -> None:
+    raster = rasterise(encode_mask(bits), (width, height))
+    if not raster.any():
+        with pytest.raises(ValueError, match="without a pixel"):
+            points_within(encode_mask(bits), (width, height), count, np.random.default_rng(0))
+        return
+    points = points_within(encode_mask(bits), (width, height), count, np.random.default_rng(0))
+    columns, rows = np.nonzero(raster.T)
+    drawn = [(round(float(x) * width), round(float(y) * height)) for x, y in points]
+    wanted = list(zip(columns.tolist(), rows.tolist(), strict=True))
+    assert set(drawn) <= set(wanted) and (drawn[: len(wanted)] == wanted if len(wanted) <= count else len(set(drawn)) == count)
+
+
+def test_points_of_a_trace_in_a_huge_image_lie_along_it_and_need_little_memory() -> None:
+    tracemalloc.start()
+    points = points_within(Trace(((0.1, 0.1), (0.9, 0.5))), (40_000, 30_000), 256, np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.abs(points[:, 1] - (0.1 + (points[:, 0] - 0.1) / 2)).max() < 0.002 and peak < 150 * 2**20

@@ -22,6 +22,8 @@ from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
 from foveal.cli.rescore import rescore
 from foveal.cli.segment import segment
+from foveal.cli.serve import serve
+from foveal.cli.synth import synth
 from foveal.cli.train import train
 
 __all__ = [
@@ -42,15 +44,18 @@ __all__ = [
     "models",
     "rescore",
     "segment",
+    "serve",
+    "synth",
     "train",
 ]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 app.command(cls=RegionCommand)(ask)
-for _verb in (locate, segment, detect, dense, caption, finetune, train, evaluate, rescore, compare, models, doctor, convert):
+for _verb in (locate, segment, detect, dense, caption, finetune, train, evaluate, rescore, compare, serve, models, doctor, convert):
     app.command()(_verb)
 
 app.add_typer(data, name="data")
+app.add_typer(synth, name="synth")
 
 _EXTRAS = {
     "accelerate": "train",
@@ -61,6 +66,13 @@ _EXTRAS = {
     "msgpack": "convert",
     "sentencepiece": "convert",
     "faster_coco_eval": "evaluate",
+    "openai": "endpoint",
+    "rapidocr": "synth",
+    "onnxruntime": "synth",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "multipart": "serve",
 }
 """What a verb may want beside the core, and the extra that brings it."""
 

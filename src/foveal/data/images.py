@@ -13,9 +13,21 @@ from jaxtyping import Bool
 from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from foveal.data.remote import RefusedUrlError, UrlPolicy, is_url, read_url
 from foveal.grounding import Picture
 
-__all__ = ["FORMATS", "MAX_PIXELS", "ImageError", "ImageSource", "load_image", "load_mask", "load_picture", "picture_from", "upright_size"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "ImageError",
+    "ImageSource",
+    "LargeImageError",
+    "load_image",
+    "load_mask",
+    "load_picture",
+    "picture_from",
+    "upright_size",
+]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """The kinds of image file that are read; anything else is refused by its first bytes, whatever its name ends with."""
@@ -33,19 +45,29 @@ class ImageError(ValueError):
     """An image that cannot be used, said in one sentence that names it and what is wanted."""
 
 
+class LargeImageError(ImageError):
+    """An image that declares more pixels than are accepted."""
+
+
 ImageSource = str | os.PathLike | bytes | Image.Image | ndarray
 
 
-def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, urls: UrlPolicy | None = None) -> Image.Image:
     """Read an image as upright 8-bit RGB.
 
     `source` is a path, encoded bytes, a PIL image, or an array "height width", "height width 1", "... 3" or "... 4" of uint8, uint16,
     bool, or floats in 0..1. The first frame of several is taken; EXIF rotation is applied; transparent parts are laid on white; of 16 bits
-    the upper eight are kept. Raises `ImageError` for a missing, foreign, damaged or oversized image.
+    the upper eight are kept. An address ("https://…") is refused unless `urls` allows it. Raises `ImageError` for a missing, foreign, damaged or
+    oversized image.
 
     >>> load_image(np.zeros((2, 3), np.uint8)).size
     (3, 2)
     """
+    if urls is not None and isinstance(source, str) and is_url(source):
+        try:
+            source = read_url(source, urls)
+        except RefusedUrlError as error:
+            raise ImageError(str(error)) from error
     with _opened(source, max_pixels) as (image, _):
         return _to_rgb(ImageOps.exif_transpose(image))
 
@@ -130,13 +152,15 @@ def _open(source: ImageSource, max_pixels: int) -> tuple[Image.Image, str]:
             image = _open_file(io.BytesIO(source), name, max_pixels)
         case str() | os.PathLike():
             name = os.fspath(source)
+            if is_url(name):
+                raise ImageError(f"{name[:80]} is an address, and nothing is fetched; the path of a file is wanted.")
             image = _open_file(_existing(Path(source)), name, max_pixels)
         case _:
             raise ImageError(f"An image is a path, bytes, a PIL image or an array, not {type(source).__name__}.")
     if min(image.size) < 1:
         raise ImageError(f"{name} is empty: it has {_sized(image.size)} pixels.")
     if image.width * image.height > max_pixels:
-        raise ImageError(f"{name} has {_sized(image.size)} pixels, more than the {max_pixels:,} that are accepted.")
+        raise LargeImageError(f"{name} has {_sized(image.size)} pixels, more than the {max_pixels:,} that are accepted.")
     return image, name
 
 
@@ -158,7 +182,7 @@ def _open_file(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Ima
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image that can be read, or its start is damaged; it may be {', '.join(FORMATS)}.") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} has far more pixels than the {max_pixels:,} that are accepted.") from error
+        raise LargeImageError(f"{name} has far more pixels than the {max_pixels:,} that are accepted.") from error
     except Exception as error:  # a header can be broken in as many ways as there are formats
         raise ImageError(f"{name} cannot be opened as an image ({error}).") from error
 

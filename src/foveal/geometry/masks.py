@@ -8,7 +8,10 @@ from jaxtyping import Bool, Float, Int
 
 from foveal.geometry.regions import Mask
 
-__all__ = ["decode_mask", "encode_mask", "mask_from_coco", "mask_from_polygons", "mask_iou", "mask_to_coco"]
+__all__ = ["decode_mask", "encode_mask", "mask_from_coco", "mask_from_polygons", "mask_iou", "mask_to_coco", "set_runs"]
+
+_CROSSINGS = 2**17
+"""How many crossings of edges and rows are computed at once."""
 
 
 def encode_mask(bits: Bool[np.ndarray, "height width"], image: int = 0) -> Mask:
@@ -33,6 +36,17 @@ def decode_mask(mask: Mask) -> Bool[np.ndarray, "height width"]:
     """
     counts = _checked(mask)
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(mask.width, mask.height).T
+
+
+def set_runs(mask: Mask) -> Int[np.ndarray, "runs 2"]:
+    """Where each run of set pixels starts and ends (exclusive), counted column by column; ValueError when the run lengths do not fill the size.
+
+    >>> set_runs(Mask(2, 2, (1, 2, 1))).tolist()
+    [[1, 3]]
+    """
+    edges = np.concatenate([[0], np.cumsum(_checked(mask))])
+    runs = np.stack([edges[1:-1:2], edges[2::2]], axis=1)
+    return runs[runs[:, 1] > runs[:, 0]]
 
 
 def mask_from_polygons(polygons: Sequence[Sequence[tuple[float, float]]], size: tuple[int, int], image: int = 0) -> Mask:
@@ -101,25 +115,30 @@ def mask_iou(a: Mask, b: Mask) -> float:
 
 
 def _checked(mask: Mask) -> Int[np.ndarray, " runs"]:
-    counts = np.array(mask.counts, dtype=np.int64)
-    if mask.width < 1 or mask.height < 1 or (counts < 0).any() or counts.sum() != mask.width * mask.height:
-        raise ValueError(f"run lengths that sum to {counts.sum()} for a mask of {mask.width} x {mask.height} pixels; they must fill it")
-    return counts
+    total = sum(mask.counts)  # whole numbers of any size: a sum in 64 bits could come round
+    if mask.width < 1 or mask.height < 1 or min(mask.counts, default=0) < 0 or total != mask.width * mask.height:
+        counted = total if total.bit_length() < 64 else "far more than 64 bits hold"
+        raise ValueError(f"run lengths that sum to {counted} for a mask of {mask.width} x {mask.height} pixels; they must fill it")
+    return np.array(mask.counts, dtype=np.int64)
 
 
 def _fill(polygon: Float[np.ndarray, "corners 2"], width: int, height: int) -> Bool[np.ndarray, "height width"]:
-    # Every edge flips, on each row whose centre it crosses, all pixels to the right of the crossing.
+    # Every edge flips, on each row whose centre it crosses, all pixels to the right of the crossing. A few edges at a time: of many long ones
+    # the crossings are far more than the pixels. Flips are counted in bytes, for only whether they are even matters.
     start, end = polygon, np.roll(polygon, -1, axis=0)
     start, end = np.where(start[:, 1:] <= end[:, 1:], start, end), np.where(start[:, 1:] <= end[:, 1:], end, start)
     first = np.clip(np.ceil(start[:, 1] - 0.5), 0, height).astype(np.int64)
     last = np.clip(np.ceil(end[:, 1] - 0.5), 0, height).astype(np.int64)
-    edge = np.repeat(np.arange(len(polygon)), last - first)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - (last - first), last - first) + first[edge]
-    along = (row + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
-    crossing = start[edge, 0] + along * (end[edge, 0] - start[edge, 0])
-    column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
-    flips = np.bincount(row * (width + 1) + column, minlength=height * (width + 1)).reshape(height, width + 1)
-    return np.cumsum(flips[:, :width], axis=1) % 2 == 1
+    flips = np.zeros((height, width + 1), dtype=np.uint8)
+    for some in np.array_split(np.arange(len(polygon)), -(-int((last - first).sum()) // _CROSSINGS) or 1):
+        crossed = last[some] - first[some]
+        edge = np.repeat(some, crossed)
+        row = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + first[edge]
+        along = (row + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
+        crossing = start[edge, 0] + along * (end[edge, 0] - start[edge, 0])
+        column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
+        np.add.at(flips.reshape(-1), row * (width + 1) + column, 1)
+    return np.bitwise_xor.accumulate(flips[:, :width] & 1, axis=1).astype(bool)
 
 
 def _unpack(text: str) -> list[int]:
@@ -130,6 +149,8 @@ def _unpack(text: str) -> list[int]:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
             raise ValueError(f"the character {character!r} is not part of COCO's compressed run lengths")
+        if shift > 60:
+            raise ValueError("a run of COCO's compressed run lengths goes on for more than 13 characters; no image is so large")
         value |= (bits & 0x1F) << shift
         shift += 5
         if not bits & 0x20:

@@ -5,10 +5,15 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from foveal.geometry.masks import decode_mask
+from foveal.geometry.masks import decode_mask, encode_mask, set_runs
 from foveal.geometry.regions import Box, Mask, Point, Region, Trace
 
 __all__ = ["points_within", "rasterise", "region_seed"]
+
+_PIXELS = 2**24
+"""The largest raster that a trace is drawn on when points are wanted of it: of sixteen million pixels."""
+_WAY = 2**17
+"""How many pixels of a trace's way are computed at once."""
 
 
 def rasterise(region: Region, size: tuple[int, int], *, radius_px: int = 5, inside: Region | None = None) -> Bool[np.ndarray, "height width"]:
@@ -42,7 +47,8 @@ def points_within(
     """`count` pixels of a region as fractions (column / width, row / height), as Ferret's sampler wants them (arXiv 2310.07704, 3.2).
 
     Pixels are counted column by column. Fewer than `count`: all of them, then repeats at random; more: a random choice. No raster
-    is made of a point or a box. ValueError for a region without pixels.
+    is made of a point, a box or a mask; a trace in an image of more than 2 ** 24 pixels is drawn on one of so many, as thick as in the image.
+    ValueError for a region without pixels.
 
     >>> points_within(Box(0.0, 0.0, 0.125, 0.125), (8, 8), 4, np.random.default_rng(0)).tolist()
     [[0.0, 0.0], [0.0, 0.125], [0.125, 0.0], [0.125, 0.125]]
@@ -53,11 +59,14 @@ def points_within(
         chosen = _choose((x1 - x0) * (y1 - y0), count, rng)
         columns, rows = x0 + chosen // (y1 - y0), y0 + chosen % (y1 - y0)
     else:
-        columns, rows = np.nonzero(rasterise(region, size, radius_px=radius_px, inside=inside).T)
-        if not len(columns):
-            raise ValueError(f"a region without a pixel in an image of {width} x {height}; it must cover at least one")
-        chosen = _choose(len(columns), count, rng)
-        columns, rows = columns[chosen], rows[chosen]
+        if inside is not None:
+            region = encode_mask(rasterise(region, size, radius_px=radius_px, inside=inside))
+        elif isinstance(region, Trace):
+            scale = min(1.0, (_PIXELS / (width * height)) ** 0.5)
+            width, height = max(1, int(width * scale)), max(1, int(height * scale))
+            region = encode_mask(_stroke(region, width, height, max(round(radius_px * scale), min(radius_px, 1))))
+        assert isinstance(region, Mask)
+        columns, rows = _mask_pixels(region, (width, height), count, rng)
     return np.stack([columns.astype(np.float32) / np.float32(width), rows.astype(np.float32) / np.float32(height)], axis=1)
 
 
@@ -107,34 +116,77 @@ def _window(region: Point | Box, width: int, height: int, radius_px: int) -> tup
 
 
 def _stroke(trace: Trace, width: int, height: int, radius_px: int) -> Bool[np.ndarray, "height width"]:
+    bits = np.zeros((height, width), dtype=bool)
     points = np.array(trace.points, dtype=np.float64).reshape(-1, 2) * (width, height)
     if not len(points):
-        return np.zeros((height, width), dtype=bool)
+        return bits
+    ends = _pixels(points, width, height)
+    low, high = np.maximum(ends.min(0) - radius_px, 0), ends.max(0) + radius_px + 1
+    drawn = bits[low[1] : high[1], low[0] : high[0]]  # the rest stays as it is
+    drawn[tuple((ends - low).T[::-1])] = True
     steps = np.ceil(np.abs(np.diff(points, axis=0)).max(axis=1, initial=0)).astype(np.int64)
-    segment = np.repeat(np.arange(len(steps)), steps)
-    along = (np.arange(len(segment)) - np.repeat(np.cumsum(steps) - steps, steps)) / steps[segment]
-    way = np.concatenate([points[segment] + along[:, None] * (points[segment + 1] - points[segment]), points[-1:]])
-    pixels = np.floor(np.round(way, 6)).astype(np.int64)
-    columns, rows = np.clip(pixels, 0, (width - 1, height - 1)).T
-    hits = np.zeros((height + 1, width + 1), dtype=np.int64)
-    hits[1:, 1:][rows, columns] = 1
-    sums = hits.cumsum(0).cumsum(1)  # a window holds a pixel of the way where its sum, from four corners, is not 0
-    low, high = _reach(width, radius_px), _reach(height, radius_px)
-    counts = sums[high[1]][:, low[1]] - sums[high[0]][:, low[1]] - sums[high[1]][:, low[0]] + sums[high[0]][:, low[0]]
-    return counts > 0
+    for some in np.array_split(np.arange(len(steps)), -(-int(steps.sum()) // _WAY) or 1):
+        segment = np.repeat(some, steps[some])
+        along = (np.arange(len(segment)) - np.repeat(np.cumsum(steps[some]) - steps[some], steps[some])) / steps[segment]
+        way = _pixels(points[segment] + along[:, None] * (points[segment + 1] - points[segment]), width, height)
+        drawn[tuple((way - low).T[::-1])] = True
+    for along_axis in (drawn, drawn.T):  # a window is a stretch of columns of a stretch of rows
+        reached = 0
+        while reached < radius_px:
+            shift = min(2 * reached + 1, radius_px - reached)
+            before = along_axis.copy(order="K")
+            along_axis[shift:] |= before[:-shift]
+            along_axis[:-shift] |= before[shift:]
+            reached += shift
+    return bits
 
 
-def _reach(extent: int, radius_px: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    index = np.arange(extent)
-    return np.maximum(index - radius_px, 0), np.minimum(index + radius_px + 1, extent)
+def _pixels(points: Float[np.ndarray, "n 2"], width: int, height: int) -> Int[np.ndarray, "n 2"]:
+    return np.clip(np.floor(np.round(points, 6)).astype(np.int64), 0, (width - 1, height - 1))
+
+
+def _mask_pixels(
+    mask: Mask, size: tuple[int, int], count: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, " count"], Int[np.ndarray, " count"]]:
+    """Columns and rows of `count` pixels of a (width, height) raster that a mask covers, read at the nearest pixel; ValueError where it covers none.
+
+    They are found on the run lengths, cut where a column ends, so that the raster itself is never made.
+    """
+    column, top, bottom = _stretches(mask)
+    across, down = (_nearest(*extents) for extents in zip((mask.width, mask.height), size, strict=True))
+    row_of, column_of = (np.searchsorted(read, np.arange(extent + 1)) for read, extent in ((down, mask.height), (across, mask.width)))
+    sums = np.concatenate([[0], np.cumsum(row_of[bottom] - row_of[top])])  # pixels of the raster's rows in the stretches before
+    first = np.searchsorted(column, np.arange(mask.width + 1))
+    in_column = np.repeat(np.diff(sums[first]), np.diff(column_of))
+    ends = np.cumsum(in_column)
+    if not len(ends) or not ends[-1]:
+        raise ValueError(f"a region without a pixel in an image of {size[0]} x {size[1]}; it must cover at least one")
+    chosen = _choose(int(ends[-1]), count, rng)
+    columns = np.searchsorted(ends, chosen, side="right")
+    place = sums[first[across[columns]]] + chosen - (ends[columns] - in_column[columns])
+    stretch = np.searchsorted(sums[1:], place, side="right")
+    return columns, row_of[top[stretch]] + place - sums[stretch]
+
+
+def _stretches(mask: Mask) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """The column, first row and row after the last of each stretch of set pixels within a column."""
+    start, end = set_runs(mask).T
+    first, last = start // mask.height, (end - 1) // mask.height
+    run = np.repeat(np.arange(len(start)), last - first + 1)
+    column = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(last - first + 1) - (last - first + 1), last - first + 1)
+    top = np.where(column == first[run], start[run] - column * mask.height, 0)
+    return column, top, np.where(column == last[run], end[run] - column * mask.height, mask.height)
+
+
+def _nearest(source: int, extent: int) -> Int[np.ndarray, " n"]:
+    """Which of `source` pixels is read at each of `extent`."""
+    return ((np.arange(extent) + 0.5) * source / extent).astype(np.int64)
 
 
 def _resized(bits: Bool[np.ndarray, "h w"], width: int, height: int) -> Bool[np.ndarray, "height width"]:
     if bits.shape == (height, width):
         return bits
-    rows = ((np.arange(height) + 0.5) * bits.shape[0] / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * bits.shape[1] / width).astype(np.int64)
-    return bits[rows][:, columns]
+    return bits[_nearest(bits.shape[0], height)][:, _nearest(bits.shape[1], width)]
 
 
 def _choose(available: int, count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:

@@ -30,8 +30,8 @@ _APART = ("image", "width", "height", "licence")
 def sa1b(folder: _Path, *, images: _Path | None = None, licence: str = "", report: Report = LOG.warning) -> Iterator[Example]:
     """An example for each `sa_*.json` of SA-1B, in `folder` or in folders within it; its picture lies beside it, or in `images`.
 
-    A segment is a note with source "segment" that has a mask and no words, its score the `predicted_iou`; `made_by` gives its "id". The fact "stability_scores" has
-    a number for each note. A file that cannot be used is passed over, and `report` is told why; ValueError where none can.
+    A segment is a note with source "segment" that has a mask and no words, its score the `predicted_iou`; `made_by` gives its "id". The fact
+    "stability_scores" has a number for each note. A file that cannot be used is passed over, and `report` is told why; ValueError where none can.
     """
     files = ((f"{path},", path) for path in sorted(Path(folder).glob("**/sa_*.json")))
 

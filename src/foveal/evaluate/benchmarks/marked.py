@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.data.sources.segments import marked_pictures
-from foveal.evaluate.answers import anls, exact_match
+from foveal.evaluate.answers import anls, contains_answer, exact_match
 from foveal.evaluate.benchmark import Benchmark, mean_figure
 from foveal.evaluate.hallucination import yes_or_no
 from foveal.evaluate.kept import Answered
@@ -153,7 +153,10 @@ def detected(folder: str) -> Benchmark:
 
 
 def texts(folder: str) -> Benchmark:
-    """What is written in a box: one minus the normalised edit distance to the line, 0 under a half (ANLS; Biten et al. 2019); `exact` shares too."""
+    """What is written in a box: one minus the normalised edit distance to the line, 0 under a half (ANLS; Biten et al. 2019).
+
+    `exact` and `contained` are the shares of answers that are the line, and in which it stands ("It says …").
+    """
 
     def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
         for number, example in enumerate(marked_pictures(root / folder)):
@@ -168,7 +171,7 @@ def texts(folder: str) -> Benchmark:
         files=(f"{folder}/annotations.jsonl",),
         questions=questions,
         score=lambda asked, said: anls(said.text, asked.notes[0].said.text),
-        figures=lambda answered: {"exact": mean_figure([float(exact_match(said.text, asked.notes[0].said.text)) for asked, said in answered])},
+        figures=_read_shares,
         max_new_tokens=64,
     )
 
@@ -204,6 +207,11 @@ def _by_presence(answered: Sequence[Answered]) -> Mapping[str, Figure]:
         "absent": [_located(asked, said) for asked, said in answered if not asked.notes[0].said.regions],
     }
     return {name: mean_figure(values) for name, values in parts.items() if values}
+
+
+def _read_shares(answered: Sequence[Answered]) -> Mapping[str, Figure]:
+    pairs = [(said.text, asked.notes[0].said.text) for asked, said in answered]
+    return {name: mean_figure([float(rule(*pair)) for pair in pairs]) for name, rule in (("exact", exact_match), ("contained", contains_answer))}
 
 
 def _by_size(answered: Sequence[Answered]) -> Mapping[str, Figure]:
