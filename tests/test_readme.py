@@ -41,7 +41,7 @@ def test_the_readmes_code_runs(number: int, elsewhere: Path) -> None:
 
 @with_model
 @pytest.mark.slow
-@pytest.mark.parametrize("command", re.findall(r"^foveal .+$", README, re.MULTILINE))
+@pytest.mark.parametrize("command", re.findall(r"^foveal (?!serve).+$", README, re.MULTILINE))  # a server ends when it is told to: tests/serve
 def test_the_readmes_commands_run(command: str, elsewhere: Path) -> None:
     said = _run([sys.executable, "-m", "foveal", *shlex.split(command)[1:]], elsewhere)
     assert said.strip(), "printed nothing"

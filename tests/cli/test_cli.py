@@ -17,6 +17,7 @@ import foveal.cli.work
 from foveal.cli import main
 from foveal.geometry import Box, Mask, Point, Trace
 from foveal.grounding import Example, GroundedText, Span
+from foveal.grounding.wordings import GUESTS, VERBS
 from foveal.session import Answer, Session
 
 Run = Callable[..., tuple[int, str, str]]
@@ -251,7 +252,8 @@ def test_each_family_is_asked_in_its_own_words(run: Run, echo: Echo, tmp_path: P
         code, out, err = run(*verb, "--model", "ape")
         assert (code, out) == (2, "") and "Monkey was not trained to be asked for" in err
     (tmp_path / "ape" / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    assert run("detect", "a.png", "--model", "ape")[2] == "foveal: The model 'ape' is of the kind 'bert'; ferret, monkey, pixel_llm are known.\n"
+    known = ", ".join([*VERBS, *GUESTS])
+    assert run("detect", "a.png", "--model", "ape")[2] == f"foveal: The model 'ape' is of the kind 'bert'; {known} are known.\n"
 
 
 def test_a_folder_in_its_authors_layout_is_sent_to_convert(run: Run, echo: Echo, tmp_path: Path) -> None:
