@@ -11,6 +11,7 @@ from foveal.evaluate import phrases_found
 from foveal.evaluate.answers import anls, contains_answer, edit_distance, exact_match, gqa_answer, mean_by_kind, questions_of_rank, relaxed_match
 from foveal.evaluate.hallucination import tally_yes_no, yes_or_no
 from foveal.evaluate.judge import answer_for_judge, judge_message, judge_scores, relative_scores
+from foveal.evaluate.published_readers import read_in_turn, read_phrases, read_places, read_tagged_places
 from foveal.evaluate.vqa import digits_and_articles, normalise_answer, strip_punctuation, vqa_accuracy
 from foveal.geometry import Box, Frame
 from foveal.grounding import GroundedText, Span
@@ -174,6 +175,20 @@ def test_places_in_whole_brackets_are_those_of_the_recorded_readers(parity: Path
             assert found == case["regex_refexp"]["boxes"] == case["regex_tagged"]["boxes"], case
         seen += len(found)
     assert seen
+
+
+READERS = {"sequential": read_in_turn, "regex_refexp": read_places, "regex_phrases": read_phrases, "regex_tagged": read_tagged_places}
+
+
+def test_the_published_readers_read_what_is_recorded_of_them(parity: Path) -> None:
+    for case in ferret(parity, "answer_parsing")["texts"]:
+        for name, reader in READERS.items():
+            try:
+                words, boxes = reader(case["text"], (case["width"], case["height"]))
+            except (ValueError, IndexError) as error:
+                assert case[name] == {"error": type(error).__name__}, (name, case)
+            else:
+                assert case[name] == {"entities" if name == "sequential" else "text_part": words, "boxes": boxes}, (name, case)
 
 
 def test_phrases_are_the_same_as_recorded(parity: Path) -> None:

@@ -100,12 +100,12 @@ class BracketFormat:
 
 
 def bins_to_pixels(numbers: list[int], size: tuple[int, int], bins: int = 1000) -> list[int]:
-    """Bins x, y (, x, y) as pixels of a (width, height) image the way Ferret's evaluation does: int(number * size / bins).
+    """Bins x, y (, x, y) as pixels of a (width, height) image the way Ferret's evaluation does: int(number * (size / bins)).
 
     >>> bins_to_pixels([53, 922, 160, 115], (77, 1999))
     [4, 1843, 12, 229]
     """
-    return [int(number * size[place % 2] / bins) for place, number in enumerate(numbers)]
+    return [int(number * (size[place % 2] / bins)) for place, number in enumerate(numbers)]
 
 
 def _inclusive(region: Region) -> Region:
