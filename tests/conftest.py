@@ -1,6 +1,7 @@
 """Parts that many tests share: a tiny Ferret and a tiny PixelLLM with random weights, and their processors; a server of chat completions."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -196,6 +197,14 @@ def _spoken(said: Any, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes
     used = {"prompt_tokens": len(json.dumps(body["messages"])), "completion_tokens": len(said), "total_tokens": 0}
     reply = {"id": "1", "object": "chat.completion", "created": 1, "model": f"{body['model']}-0314", "choices": [choice], "usage": used}
     return 200, {}, json.dumps(reply).encode()
+
+
+@pytest.fixture(autouse=True)
+def same_path() -> Iterator[None]:
+    """Whatever a test puts on the path where modules are looked for is taken away: a process that a later test begins would look there, too."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture
