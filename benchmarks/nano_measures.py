@@ -15,6 +15,7 @@ from foveal.evaluate import (
     share,
     tally_detections,
 )
+from foveal.evaluate.regions import named_boxes
 from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText
 from nano_questions import size_class
@@ -61,13 +62,11 @@ def _located(located: Sequence[Example], threshold: float) -> list[bool]:
 
 
 def _detected(asked: Sequence[Example], size: str) -> Figure:
-    tallies = [tally_detections(_named(_answer(example)), _named(example.notes[0].said), counts=_has_size(example, size)) for example in asked]
+    tallies = [
+        tally_detections(named_boxes(_answer(example)), named_boxes(example.notes[0].said), counts=_has_size(example, size)) for example in asked
+    ]
     whole = sum(tallies, Tally())
     return Figure(whole.f1, whole.there, *f1_interval(tallies))
-
-
-def _named(said: GroundedText) -> list[tuple[str, Box]]:
-    return [(said.text[span.start : span.end].strip(), bounding_box(region)) for span in said.spans for region in span.regions]
 
 
 def _has_size(example: Example, size: str) -> Callable[[Box], bool]:

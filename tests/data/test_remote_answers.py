@@ -5,7 +5,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def test_a_body_that_is_cut_short_is_no_picture(site: Site) -> None:
 
 @pytest.mark.parametrize("slow", ["head", "body", "trickled head", "trickled body", "informed"])
 def test_slow_hosts_are_left_in_time(site: Site, slow: str) -> None:
-    ended = threading.Event()
+    ended, outlasted = threading.Event(), list[str]()
 
     def say(wire: Any, path: str) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + picture()
@@ -73,34 +72,36 @@ def test_slow_hosts_are_left_in_time(site: Site, slow: str) -> None:
                 wire.wfile.flush()
                 if ended.wait(0.05):
                     return
-        ended.wait(5)
+        if not ended.wait(20):
+            outlasted.append(path)
 
     site.say = say
-    began = time.monotonic()
     with pytest.raises(RefusedUrlError, match="too long"):
         site.fetch("http://pictures.example/", UrlPolicy(allowed_hosts=("*",), read_s=0.3, total_s=0.8))
     ended.set()
-    assert time.monotonic() - began < 3
+    assert not outlasted, "it was waited for"
 
 
 def test_a_slow_look_up_and_a_slow_dial_are_left_in_time(site: Site) -> None:
-    ended = threading.Event()
+    ended, outlasted, tried = threading.Event(), list[str](), list[str]()
 
     def slow(host: str, port: int) -> list[str]:
-        ended.wait(5)
+        if not ended.wait(20):
+            outlasted.append(host)
         return [PUBLIC]
 
     def deaf(address: str, port: int, seconds: float) -> socket.socket:
+        tried.append(address)
         ended.wait(seconds)
         raise TimeoutError
 
-    policy, began = UrlPolicy(allowed_hosts=("*",), connect_s=0.2), time.monotonic()
+    policy = UrlPolicy(allowed_hosts=("*",), connect_s=0.2)
     with pytest.raises(RefusedUrlError, match="too long"):
         fetch("http://pictures.example/", policy, resolve=slow, dial=site.dial)
     with pytest.raises(RefusedUrlError, match="too long"):
         fetch("http://pictures.example/", policy, resolve=lambda host, port: [PUBLIC] * 50, dial=deaf)
     ended.set()
-    assert time.monotonic() - began < 3 and not site.dialled
+    assert not outlasted and 0 < len(tried) < 10 and not site.dialled
 
 
 def test_the_next_address_is_tried_where_one_does_not_answer(site: Site) -> None:

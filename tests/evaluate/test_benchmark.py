@@ -88,6 +88,12 @@ def test_the_right_name_stands_first_every_second_time_and_naming_both_is_wrong(
     assert benchmark.score(questions[0], GroundedText(f"It is not a {questions[0].notes[0].said.text}.")) == 0.0
 
 
+def test_a_family_is_not_pointed_at_in_a_form_it_does_not_take(data: Path) -> None:
+    with pytest.raises(ValueError, match=r"^PixelLLM takes a region as box or point, not as mask\.$"):
+        list(choices("halves", "mask").questions(data, VERBS["pixel_llm"]))
+    assert list(choices("halves").questions(data, VERBS["pixel_llm"]))
+
+
 def test_of_several_boxes_the_first_counts_whatever_the_truth_is(data: Path) -> None:
     benchmark = expressions("halves")
     one = asked(benchmark, data)[0]

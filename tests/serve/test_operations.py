@@ -61,10 +61,9 @@ def test_a_full_queue_says_when_to_come_again(start: Any, endless: None) -> None
 
 def test_a_question_that_takes_too_long_is_given_up(start: Any, endless: None) -> None:
     served = start(deadline_s=0.5)
-    began = time.monotonic()
     with pytest.raises(openai.InternalServerError) as late:
         served.openai.chat.completions.create(messages=shown(0, "Tell."), **LONG)
-    assert late.value.status_code == 504 and "within 0.5 seconds" in str(late.value) and time.monotonic() - began < 10
+    assert late.value.status_code == 504 and "within 0.5 seconds" in str(late.value)
     with pytest.raises(openai.APIError, match=r"within 0\.5 seconds"):  # in a stream that has begun it is the last event
         list(served.openai.chat.completions.create(messages=shown(0, "Tell."), stream=True, **LONG))
     assert not served.desk.engine(None)._asked

@@ -155,7 +155,10 @@ def scenes(
     """Draw scenes whose things are known exactly, with boxes, masks, names, texts and expressions: a set like any that is marked."""
     from foveal.data.sources.scenes.written import write_scenes
 
-    for _ in track(write_scenes(out, count, start=start, split=split), "drawn", count, console=Console(stderr=True), transient=True):
+    console = Console(stderr=True)
+    for _ in track(
+        write_scenes(out, count, start=start, split=split), "drawn", count, console=console, transient=True, disable=not console.is_terminal
+    ):
         pass
     print(f"{count} scenes are in {out}.")
 

@@ -127,6 +127,7 @@ def _list(benchmarks: "Mapping[str, Benchmark]") -> None:
 def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int, float], None]]:
     """A bar, and what moves it: how many of how many are answered, and their mean score."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[score]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task(name, total=None, score="")
         yield lambda done, count, score: progress.update(task, completed=done, total=count, score="" if score != score else f"{score:.1%}")

@@ -4,7 +4,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foveal.data.whole import write_whole
 from foveal.evaluate.answers import questions_of_rank
 from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
 from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, kept_answers, process, read_answers
@@ -96,15 +97,15 @@ def run_benchmark(
         raise ValueError(f"{out} holds answers to other questions, of which {min(odd)!r} is one; give another folder.")
     left = [one for one in asked if one.id not in kept]
     left = [left[number] for number in questions_of_rank(len(left), at.rank, at.count)]
-    scores = [benchmark.score(*one) for one in kept.values()]
+    done, total = len(kept), sum(benchmark.score(*one) for one in kept.values())
     at.wait()  # until all have read what is kept
     with appending(out / at.file, root) as lines:
         for example, answer in zip(left, session.answer(left, batch=batch, max_new_tokens=benchmark.max_new_tokens), strict=True):
             ended = {"finish": answer.finish_reason} | ({"error": answer.error} if answer.error else {})
             example = replace(example, facts=dict(example.facts) | ended)
             lines.write(example, answer.said)
-            scores.append(benchmark.score(example, answer.said))
-            heard(len(scores), len(kept) + len(left), float("nan") if benchmark.judged else float(np.mean(scores)))
+            done, total = done + 1, total + benchmark.score(example, answer.said)
+            heard(done, len(kept) + len(left), float("nan") if benchmark.judged else total / done)
     at.wait()
     if at.rank == 0:
         gather(out, asked)
@@ -114,7 +115,7 @@ def run_benchmark(
     at.wait()
     found = answered_figures(benchmark, read_answers(out / ANSWERS))
     if at.rank == 0:
-        _write(out / "figures.json", figures_to_json(found))
+        write_whole(out / "figures.json", json.dumps(figures_to_json(found), indent=1))
     return found
 
 
@@ -167,7 +168,7 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
         "benchmark": benchmark.name,
         "model": session.name,
         "weights": weights_hash(session.model),
-        "data": {name: sha256((root / name).read_bytes()).hexdigest() for name in benchmark.files},
+        "data": {name: _hash(root / name) for name in benchmark.files},
         "questions": {"count": len(asked), "pictures": pictures, "sha256": questions.hexdigest(), "limit": limit},
         "max_new_tokens": benchmark.max_new_tokens,
         "dtype": str(session.model.dtype).removeprefix("torch."),
@@ -188,10 +189,9 @@ def _settle(file: Path, manifest: dict[str, Any]) -> None:
         if odd:
             raise ValueError(f"{file.parent} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
     file.parent.mkdir(parents=True, exist_ok=True)
-    _write(file, manifest)
+    write_whole(file, json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
-def _write(file: Path, value: object) -> None:
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(value, indent=1, ensure_ascii=False))
-    new.replace(file)
+def _hash(file: Path) -> str:
+    with open(file, "rb") as content:
+        return file_digest(content, "sha256").hexdigest()

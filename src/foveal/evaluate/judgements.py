@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from foveal.data.whole import write_whole
 from foveal.endpoint import Endpoint, Message
 from foveal.endpoint.replies import question_key
 from foveal.grounding import Example, GroundedText
@@ -39,9 +40,7 @@ def judge_answers(
     wanted = [(asked.id, messages) for asked, said in answered if (messages := judged(asked, said))]
     keys = {name: question_key(judge.model, messages, judge.settled(settings)) for name, messages in wanted}
     kept = {str(record["id"]): record for record in _records(file) if record.get("of") == keys.get(str(record["id"]), "")}
-    new = file.with_suffix(".new")
-    new.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept.values()), encoding="utf-8")
-    new.replace(file)
+    write_whole(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept.values()))
     left, done = [(name, messages) for name, messages in wanted if name not in kept], len(kept)
     with open(file, "a", encoding="utf-8") as lines, closing(judge.ask((messages for _, messages in left), settings)) as replies:
         for (name, _), reply in zip(left, replies, strict=True):

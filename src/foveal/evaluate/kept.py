@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+from foveal.data.whole import write_whole
 from foveal.evaluate.judgements import JUDGEMENTS, read_judgements, with_judgements
 from foveal.grounding import Example, GroundedText, Turn, example_from_json, example_to_json
 
@@ -82,7 +83,7 @@ def appending(file: Path, root: Path) -> Iterator["_Writer"]:
     """Writes answers to the end of a file, behind its last whole line, each at once; pictures' paths are kept from `root` on."""
     if file.is_file():
         kept = file.read_text(encoding="utf-8", errors="replace").splitlines()[: sum(1 for _ in _whole_answers(file))]
-        _replace(file, kept)
+        write_whole(file, "".join(line + "\n" for line in kept))
     with open(file, "a", encoding="utf-8") as lines:
         yield _Writer(lines, root)
 
@@ -92,7 +93,7 @@ def gather(out: Path, asked: Sequence[Example]) -> None:
     parts = sorted(out.glob(_PARTS))
     files = [file for file in (out / ANSWERS, *parts) if file.is_file()]
     lines = {json.loads(line)["id"]: line for file in files for line in file.read_text(encoding="utf-8").splitlines()}
-    _replace(out / ANSWERS, [lines[one.id] for one in asked])
+    write_whole(out / ANSWERS, "".join(lines[one.id] + "\n" for one in asked))
     for part in parts:
         part.unlink()
 
@@ -126,9 +127,3 @@ def _whole_answers(path: Path) -> Iterator[Answered]:
                 yield _answer_of(line)
             except (ValueError, KeyError, TypeError):
                 return
-
-
-def _replace(file: Path, lines: Sequence[str]) -> None:
-    new = file.with_suffix(".new")
-    new.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    new.replace(file)

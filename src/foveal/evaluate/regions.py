@@ -21,7 +21,7 @@ from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText, Note, Turn, tied
 from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["Figure", "figures_to_json", "precision_figure", "region_figures", "region_questions", "share"]
+__all__ = ["Figure", "figures_to_json", "listed_things", "named_boxes", "precision_figure", "region_figures", "region_questions", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ def region_questions(example: Example, verbs: Verbs, *, most: int = 8, seed: int
     if verbs.location:
         asked += [("located", verbs.location(name), tied(name, box)) for name, box in things if names.count(name) == 1]
     if verbs.detection:
-        asked.append(("found", verbs.detection, _listed(things)))
+        asked.append(("found", verbs.detection, listed_things(things)))
     elif verbs.dense_captions:
-        asked.append(("detected", verbs.dense_captions, _listed(things)))
+        asked.append(("detected", verbs.dense_captions, listed_things(things)))
     return [
         replace(example, id=f"{example.id}/{n}", turns=(Turn("user", ask),), notes=(Note(truth, "truth"),), facts={"task": task})
         for n, (task, ask, truth) in enumerate(asked)
@@ -86,7 +86,7 @@ def region_figures(answered: Sequence[tuple[Example, GroundedText]], names: Sequ
         "commonest": share(true.text == truths.most_common(1)[0][0] for _, true in of["named"]),
         "located": share(boxes_agree([first_box(said) for said, _ in of["located"]], [bounding_box(true.regions[0]) for _, true in of["located"]])),
     }
-    if tallies := [tally_detections(_pairs(said), _pairs(true)) for said, true in of["found"]]:
+    if tallies := [tally_detections(named_boxes(said), named_boxes(true)) for said, true in of["found"]]:
         total = sum(tallies, Tally())
         figures["found"] = Figure(total.f1, total.there, *f1_interval(tallies))
     if detected := [(said, true, GroundedText("")) for said, true in of["detected"]]:
@@ -106,9 +106,11 @@ def precision_figure(detected: Sequence[tuple[GroundedText, GroundedText, Ground
 _DRAWS = 200
 
 
-def _listed(things: Sequence[tuple[str, Box]]) -> GroundedText:
+def listed_things(things: Iterable[tuple[str, Box]]) -> GroundedText:
+    """Names, each tied to its box."""
     return GroundedText.join(*(tied(f"{name} ", box) for name, box in things))
 
 
-def _pairs(said: GroundedText) -> list[tuple[str, Box]]:
+def named_boxes(said: GroundedText) -> list[tuple[str, Box]]:
+    """What is said of each place, and its box."""
     return [(said.text[span.start : span.end].strip(), bounding_box(region)) for span in said.spans for region in span.regions]

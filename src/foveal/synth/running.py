@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.data.reading import LOG, Report
+from foveal.data.whole import write_whole
 from foveal.synth.inputs import Entry, digest, example_of
 from foveal.synth.shards import Done, Folder, make_shard, write_shard
 from foveal.synth.stage import Step, settings_of
@@ -71,7 +72,7 @@ def run_pipeline(
     count = _list_pictures(folders[0], entries, shard, licence, report, heard)
     if not count:
         raise ValueError("there is no picture to work on")
-    _write(out / MANIFEST, found | {"shards": count})
+    write_whole(out / MANIFEST, json.dumps(found | {"shards": count}, indent=1, ensure_ascii=False))
     (engine or local)(Plan(tuple(steps), folders, count, report, heard))
     return folders[-1].path
 
@@ -120,7 +121,7 @@ def _settle(out: Path, steps: Sequence[Step], shard: int, licence: str) -> dict[
         one["folder"] = f"{one['name']}-{so_far[:8]}"
         (out / one["folder"]).mkdir(parents=True, exist_ok=True)
     found = {"shard": shard, "stages": stages}
-    _write(out / MANIFEST, found)
+    write_whole(out / MANIFEST, json.dumps(found, indent=1, ensure_ascii=False))
     return found
 
 
@@ -137,9 +138,3 @@ def _list_pictures(folder: Folder, entries: Iterable[Entry], shard: int, licence
         count, through = count + 1, through + len(some)
         heard("images", through, 0, 0)
     return count
-
-
-def _write(file: Path, value: object) -> None:
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    new.replace(file)

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Mixture, Part
 from foveal.data.reading import LOG, Report
+from foveal.data.whole import write_whole
 from foveal.models import GroundedModel, Processor, open_model
 from foveal.train.checkpoint import aside, is_whole, last_whole_checkpoint
 from foveal.train.recipe import Recipe
@@ -112,9 +113,7 @@ def _settle(stage: Stage, folder: Path, start: str | None) -> None:
             raise ValueError(f"{place} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
     elif int(os.environ.get("RANK", "0")) == 0:
         place.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(settings, indent=1))
-        new.replace(file)
+        write_whole(file, json.dumps(settings, indent=1))
 
 
 def _finish(stage: Stage, model: GroundedModel, processor: Processor, place: Path) -> None:

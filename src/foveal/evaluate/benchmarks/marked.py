@@ -10,12 +10,13 @@ import numpy as np
 from foveal.data.sources.segments import marked_pictures
 from foveal.evaluate.answers import anls, contains_answer, exact_match
 from foveal.evaluate.benchmark import Benchmark, mean_figure
+from foveal.evaluate.benchmarks.asking import asked_about, check_form, named_facts
 from foveal.evaluate.hallucination import yes_or_no
 from foveal.evaluate.kept import Answered
 from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_absent, tally_detections
-from foveal.evaluate.regions import Figure, precision_figure
+from foveal.evaluate.regions import Figure, listed_things, named_boxes, precision_figure
 from foveal.geometry import Box, bounding_box
-from foveal.grounding import Example, GroundedText, Note, Turn, tied
+from foveal.grounding import Example, GroundedText, Note
 from foveal.grounding.wordings.ferret import ask_choice
 from foveal.grounding.wordings.questions import ask_statement
 from foveal.grounding.wordings.verbs import Verbs
@@ -37,6 +38,7 @@ def choices(folder: str, form: str = "box", seed: int = 0) -> Benchmark:
     """
 
     def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
+        check_form(verbs, form)
         pictures = list(marked_pictures(root / folder, masks=form == "mask"))
         known = _names(pictures)
         for number, (example, note) in enumerate(_chosen(pictures, seed)):
@@ -47,7 +49,7 @@ def choices(folder: str, form: str = "box", seed: int = 0) -> Benchmark:
                 name, other = note.said.text, others[int(rng.integers(len(others)))]
                 first, second = (name, other) if number % 2 == 0 else (other, name)
                 region = bounding_box(note.said.regions[0]) if form == "box" else note.said.regions[0]
-                yield _asked(example, f"{number}", ask_choice(region, first, second), note.said, other=other)
+                yield asked_about(example, number, ask_choice(region, first, second), note.said, other=other)
 
     return Benchmark(
         name=f"{folder}-choice-{form}",
@@ -67,7 +69,7 @@ def names(folder: str, seed: int = 0) -> Benchmark:
         known = _names(pictures)
         for number, (example, note) in enumerate(_chosen(pictures, seed)):
             box = bounding_box(note.said.regions[0])
-            yield _asked(example, f"{number}", verbs.name(box), note.said, names=known)
+            yield asked_about(example, number, verbs.name(box), note.said, names=known)
 
     return Benchmark(
         name=f"{folder}-names",
@@ -88,7 +90,7 @@ def expressions(folder: str, source: str = "expression") -> Benchmark:
     def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
         for example in marked_pictures(root / folder):
             for number, note in enumerate(note for note in example.notes if note.source == source):
-                yield _asked(example, f"{number}", verbs.of("location", note.said.text), note.said)
+                yield asked_about(example, number, verbs.of("location", note.said.text), note.said)
 
     return Benchmark(
         name=f"{folder}-{source}s",
@@ -115,7 +117,7 @@ def located(folder: str, kind: str = "name") -> Benchmark:
             alone = [note for note in notes if often[note.said.text] == 1 and _shorter(example, note) >= _LEAST_PX[kind]]
             for place in _drawn(len(alone), number):
                 truth = alone[place].said
-                yield _asked(example, str(place), verbs.of("location", truth.text), truth, shorter_px=_shorter(example, alone[place]))
+                yield asked_about(example, place, verbs.of("location", truth.text), truth, shorter_px=_shorter(example, alone[place]))
 
     return Benchmark(
         name=f"{folder}-located" if kind == "name" else f"{folder}-text-located",
@@ -137,15 +139,15 @@ def detected(folder: str) -> Benchmark:
             notes = [note for note in example.notes if note.source == "object" and note.said.regions]
             besides = [note for note in example.notes if note.source in ("crowd", "ignored") and note.said.regions]
             if notes and example.facts.get("boxes") != "none":
-                asked = _asked(example, "0", verbs.detection or verbs.of("dense_captions"), _listed(notes))
-                yield replace(asked, notes=(*asked.notes, Note(_listed(besides), "besides")))
+                asked = asked_about(example, "0", verbs.detection or verbs.of("dense_captions"), listed_things(_named(notes)))
+                yield replace(asked, notes=(*asked.notes, Note(listed_things(_named(besides)), "besides")))
 
     return Benchmark(
         name=f"{folder}-detected",
         about=f"Everything that is marked in pictures of {folder}, found and named; average precision at IoU 0.5.",
         files=(f"{folder}/annotations.jsonl",),
         questions=questions,
-        score=lambda asked, said: tally_detections(_pairs(said), _pairs(asked.notes[0].said)).f1,
+        score=lambda asked, said: tally_detections(named_boxes(said), named_boxes(asked.notes[0].said)).f1,
         figures=_precision,
         main="ap_named",
         max_new_tokens=512,
@@ -163,7 +165,7 @@ def texts(folder: str) -> Benchmark:
             lines = [note for note in example.notes if note.source == "text" and note.said.regions and _shorter(example, note) >= _LEAST_PX["text"]]
             for place in _drawn(len(lines), number):
                 truth = lines[place].said
-                yield _asked(example, str(place), verbs.of("text", bounding_box(truth.regions[0])), truth)
+                yield asked_about(example, place, verbs.of("text", bounding_box(truth.regions[0])), truth)
 
     return Benchmark(
         name=f"{folder}-texts",
@@ -182,7 +184,7 @@ def statements(folder: str) -> Benchmark:
     def questions(root: Path, verbs: Verbs) -> Iterator[Example]:
         for example in marked_pictures(root / folder):
             if isinstance(truth := example.facts.get("truth"), bool):
-                yield _asked(example, "0", ask_statement(str(example.facts["sentence"])), GroundedText("yes" if truth else "no"))
+                yield asked_about(example, "0", ask_statement(str(example.facts["sentence"])), GroundedText("yes" if truth else "no"))
 
     return Benchmark(
         name=f"{folder}-statements",
@@ -223,16 +225,12 @@ def _by_size(answered: Sequence[Answered]) -> Mapping[str, Figure]:
 
 def _precision(answered: Sequence[Answered]) -> Mapping[str, Figure]:
     pictures = [(said, asked.notes[0].said, asked.notes[1].said) for asked, said in answered]
-    names = sorted({name for _, truth, _ in pictures for name, _ in _pairs(truth)})
+    names = sorted({name for _, truth, _ in pictures for name, _ in named_boxes(truth)})
     return {"ap": precision_figure(pictures), "ap_named": precision_figure(pictures, names)}
 
 
-def _listed(notes: Sequence[Note]) -> GroundedText:
-    return GroundedText.join(*(tied(f"{note.said.text} ", bounding_box(note.said.regions[0])) for note in notes))
-
-
-def _pairs(said: GroundedText) -> list[tuple[str, Box]]:
-    return [(said.text[span.start : span.end].strip(), bounding_box(region)) for span in said.spans for region in span.regions]
+def _named(notes: Sequence[Note]) -> Iterator[tuple[str, Box]]:
+    return ((note.said.text, bounding_box(note.said.regions[0])) for note in notes)
 
 
 def _names(pictures: Iterable[Example]) -> list[str]:
@@ -259,10 +257,5 @@ def _shorter(example: Example, note: Note) -> float:
     return min((box.x1 - box.x0) * picture.width, (box.y1 - box.y0) * picture.height)
 
 
-def _asked(example: Example, number: str, ask: GroundedText, truth: GroundedText, **facts: object) -> Example:
-    return replace(example, id=f"{example.id}/{number}", turns=(Turn("user", ask),), notes=(Note(truth, "truth"),), facts=facts)
-
-
 def _other_names(asked: Example) -> list[str]:
-    known = asked.facts["names"]
-    return [str(name) for name in known if name != asked.notes[0].said.text] if isinstance(known, list | tuple) else []
+    return [str(name) for name in named_facts(asked, "names") if name != asked.notes[0].said.text]
