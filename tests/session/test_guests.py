@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,28 @@ def test_a_batch_answers_as_each_alone(kind: str, opened: Callable[[str], Sessio
     assert all(one.finish_reason in ("stop", "length") for one in together)
 
 
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_several_pictures_are_asked_about_together(kind: str, opened: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    session = opened(kind)
+    known = session.verbs.location is not None
+    asked = [session.verbs.of("location", name) if known else GroundedText(f"What {name}?") for name in ("a cup", "the red hat", "a cup")]
+    given = [
+        Example("", (Picture(*one.size, pixels=one),), (Turn("user", question),))
+        for one, question in zip((picture(), picture(1, (50, 70)), picture(2)), asked, strict=True)
+    ]
+    alone = [next(session.answer([one], BRIEF)) for one in given]
+    generate, rows = getattr(type(session.model), "generate", None), list[int]()
+    if generate is not None:
+
+        def counted(self: Any, **named: Any) -> Any:
+            rows.append(len(named["input_ids"]))
+            return generate(self, **named)
+
+        monkeypatch.setattr(type(session.model), "generate", counted)
+    assert [(one.raw, one.said.regions) for one in session.answer(given, BRIEF)] == [(one.raw, one.said.regions) for one in alone]
+    assert rows == ([] if generate is None else [2, 1] if session.processor.fills == "never" else [3])
+
+
 @pytest.mark.parametrize("kind", SPEAKING)
 def test_what_is_encoded_once_answers_as_encoded_anew(kind: str, opened: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch) -> None:
     session = opened(kind)
@@ -77,7 +100,7 @@ def test_what_is_encoded_once_answers_as_encoded_anew(kind: str, opened: Callabl
     assert len(seen) == 1
     example = Example("", (scene.picture,), (Turn("user", GroundedText("What?")),))
     ids = torch.tensor([family.prompt(model, scene.sight, example)])
-    visual = family.visual(model, scene.sight, ids)
+    visual = family.visual(model, [scene.sight], ids)
     for name in ("mm_encoder_outputs", "image_embeds"):
         visual.pop(name, None)
     crops = {"crop_to_patches": True} if kind == "internvl" else {}

@@ -209,6 +209,24 @@ def test_examples_about_one_picture_share_its_scene(session: Session, count_call
     assert len(seen) == 2
 
 
+@pytest.mark.parametrize(("most", "sizes"), [(9, [4, 2]), (2, [4, 2, 2, 2])], ids=["room for all", "room for two"])
+def test_examples_about_several_pictures_are_written_together(session: Session, monkeypatch: pytest.MonkeyPatch, most: int, sizes: list[int]) -> None:
+    given = [example(f"{number}?", picture(number % 4)) for number in range(6)]
+    alone = [next(session.answer([one], BRIEF)) for one in given]
+    begun: list[int] = []
+    begin = Session.begin
+
+    def counted(self: Session, scenes: Any, examples: Any, options: Any) -> Any:
+        begun.append(len(examples))
+        if len(examples) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return begin(self, scenes, examples, options)
+
+    monkeypatch.setattr(Session, "begin", counted)
+    assert list(session.answer(given, BRIEF, batch=4)) == alone
+    assert begun == sizes
+
+
 def test_examples_are_read_no_further_ahead_than_needed(session: Session) -> None:
     read: list[int] = []
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from foveal.data.images import picture_from
+from foveal.geometry import bounding_box
+from foveal.geometry.boxes import box_array
 from foveal.grounding import Example, GroundedText, Note
 from foveal.session import Session
 from foveal.session.weights import weights_hash
@@ -35,7 +38,10 @@ def test_a_caption_stands_beside_the_datas_own_and_a_cut_picture_is_refused(pixe
     assert "damaged" in str(found[1].facts[REFUSED]) and found[1].notes == (OWN,)
     for example in (found[0], found[2]):
         (made,) = example.notes[1:]
-        assert made.source == "caption" and made.said == session.look(example.images[0].path or "").caption(max_new_tokens=6).said
+        alone = session.look(example.images[0].path or "").caption(max_new_tokens=6).said
+        assert made.source == "caption" and made.said.text == alone.text
+        boxes = [box_array([bounding_box(region) for region in said.regions]) for said in (made.said, alone)]
+        np.testing.assert_allclose(*boxes, atol=1e-5)
         by = dict(made.made_by)
         assert by.pop("ended", "length") == "length"
         assert by == {"model": "tiny", "weights": weights_hash(session.model)[:16], "prompt": "A photo of "}

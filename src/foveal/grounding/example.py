@@ -79,10 +79,11 @@ class Example:
 
     def __post_init__(self) -> None:
         known = max(1, len(self.images))  # a conversation may be written before its image is known
-        for said in (*(turn.said for turn in self.turns), *(note.said for note in self.notes)):
-            for region in said.regions:
-                if not 0 <= region.image < known:
-                    raise ValueError(f"example {self.id!r} has {len(self.images)} images and a region in image {region.image}")
+        texts = (*(turn.said for turn in self.turns), *(note.said for note in self.notes))
+        images = {region.image for said in texts for span in said.spans for region in span.regions}
+        if images and not 0 <= min(images) <= max(images) < known:
+            odd = next(image for image in sorted(images) if not 0 <= image < known)
+            raise ValueError(f"example {self.id!r} has {len(self.images)} images and a region in image {odd}")
 
 
 def region_to_json(region: Region, size: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -165,8 +166,8 @@ def example_to_json(example: Example) -> dict[str, Any]:
     return record
 
 
-def example_from_json(record: Mapping[str, Any]) -> Example:
-    """The example of a JSON object; ValueError says what is missing or odd.
+def example_from_json(record: Mapping[str, Any], folder: Path | None = None) -> Example:
+    """The example of a JSON object, the paths of its pictures counted from `folder` where one is given; ValueError says what is missing or odd.
 
     >>> example_from_json({"id": "7", "turns": [{"role": "user", "text": "Hello"}]}).turns[0].said.text
     'Hello'
@@ -174,7 +175,7 @@ def example_from_json(record: Mapping[str, Any]) -> Example:
     unknown = sorted(set(record) - {"id", "images", "turns", "notes", "licence", "facts"})
     if unknown or "id" not in record:
         raise ValueError(f"a record with {sorted(record)}; it wants id, and may have images, turns, notes, licence and facts")
-    images = tuple(_picture_from_json(entry) for entry in _list(record, "images"))
+    images = tuple(_picture_from_json(entry, folder) for entry in _list(record, "images"))
     sizes = [(picture.width, picture.height) for picture in images]
     turns = []
     for entry in _list(record, "turns"):
@@ -213,13 +214,11 @@ def read_examples(path: str | PathLike[str]) -> Iterator[Example]:
 def example_from_line(line: str, folder: Path) -> Example:
     """The example of a line of a JSON lines file that lies in `folder`; ValueError says what is missing or odd."""
     try:
-        example = example_from_json(_typed(json.loads(line), Mapping, "record", "an object"))
+        return example_from_json(_typed(json.loads(line), Mapping, "record", "an object"), folder)
     except KeyError as error:
         raise ValueError(f"it has no {error.args[0]!r}") from error
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    images = [picture if picture.path is None else replace(picture, path=str(folder / picture.path)) for picture in example.images]
-    return replace(example, images=tuple(images))
 
 
 def write_examples(path: str | PathLike[str], examples: Iterable[Example]) -> int:
@@ -242,10 +241,12 @@ def _picture_to_json(picture: Picture, owner: str) -> dict[str, Any]:
     raise ValueError(f"a picture of example {owner!r} is in memory only; save it and give its path, or give its encoded data")
 
 
-def _picture_from_json(record: Mapping[str, Any]) -> Picture:
+def _picture_from_json(record: Mapping[str, Any], folder: Path | None) -> Picture:
     width, height = (_typed(record.get(name), int, f"a picture's {name}", "a whole number of pixels") for name in ("width", "height"))
-    data = record.get("data")
-    return Picture(width, height, record.get("path"), None if data is None else b64decode(data, validate=True))
+    path, data = record.get("path"), record.get("data")
+    if path is not None and folder is not None:
+        path = str(folder / path)
+    return Picture(width, height, path, None if data is None else b64decode(data, validate=True))
 
 
 def _text_to_json(said: GroundedText) -> dict[str, Any]:
@@ -289,9 +290,9 @@ def _numbers(value: Any, name: str, wanted: int | None) -> list[float]:
         if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in entries):
             raise ValueError(f"{name} holds more than pairs; it wants [[x, y], …]")
         entries = [number for pair in entries for number in pair]
-    if not all(isinstance(entry, int | float) and not isinstance(entry, bool) for entry in entries) or wanted not in (None, len(entries)):
+    if not set(map(type, entries)) <= {int, float} or wanted not in (None, len(entries)):
         raise ValueError(f"{name} is {value!r}; it wants {wanted or 'pairs of'} numbers")
-    return [float(entry) for entry in entries]
+    return list(map(float, entries))
 
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:

@@ -1,12 +1,11 @@
 """Answers of a conversation model, written together; all that are about one image start from the one cached beginning of their prompts."""
 
-import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache
@@ -14,11 +13,11 @@ from transformers import Cache, DynamicCache
 from foveal.grounding import Example, GroundedText
 from foveal.grounding.formats import BracketFormat
 from foveal.models.base import ConversationModel, Sight
-from foveal.models.caches import RoomyLayer, change_cache, is_joinable, join_caches, left_padding, padded
 from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
 from foveal.session.certain import certain
 from foveal.session.grammar import PlaceGrammar, spelling_of
+from foveal.session.lanes import Lanes, width_of
 from foveal.session.repeats import without_repeats
 from foveal.session.steering import Track, lead
 from foveal.session.writing import Row, Writing, choose, cut_at
@@ -53,25 +52,35 @@ class Conversing(Writing):
     def __init__(self, scenes: Sequence[Any], examples: Sequence[Example], options: Sequence[Options]) -> None:
         session = scenes[0].session
         self._model, self._processor = session.model, session.processor
-        batch = self._processor.encode(examples, look=False, padding_side="right").to(self._model.device)
-        ids, lengths = batch.pop("input_ids"), batch.pop("attention_mask").sum(1).tolist()
-        self.rows = [
-            Row(scene=scene, example=example, options=one, prompt=length)
-            for scene, example, one, length in zip(scenes, examples, options, lengths, strict=True)
-        ]
+        self.rows = [Row(scene=scene, example=example, options=one) for scene, example, one in zip(scenes, examples, options, strict=True)]
         ends = ends_of(self._model, self._processor)
         self._tracks = {row: _track(row, session.grammar, ends) for row in self.rows}
-        self._live = list(self.rows)
-        starts = [scene.prefix.ids.shape[1] for scene in scenes]
-        for row, scene in enumerate(scenes):
-            assert bool((ids[row, : starts[row]] == scene.prefix.ids[0]).all()), "a prompt begins otherwise than its scene's prefix"
-        asked = [ids[row, start:length] for row, (start, length) in enumerate(zip(starts, lengths, strict=True))]
-        self._cache = _prefixes(scenes, max(len(some) for some in asked) + RoomyLayer.room)
-        self._mask = torch.cat([_filled(starts, ids.device), _filled([len(some) for some in asked], ids.device)], dim=1)
+        self._begin(_by_scene(self.rows))
+
+    def _begin(self, groups: Mapping[Any, list[Row]]) -> None:
+        """Reads all questions, each behind its scene's beginning."""
+        rows = [row for group in groups.values() for row in group]
+        batch = self._processor.encode([row.example for row in rows], look=False, padding_side="right").to(self._model.device)
+        ids, lengths = batch.pop("input_ids"), batch.pop("attention_mask").sum(1).tolist()
+        asked: dict[Row | None, Tensor] = {None: ids[0, :0]}
+        for row, tokens, length in zip(rows, ids, lengths, strict=True):
+            beginning = row.scene.prefix.ids[0]
+            assert torch.equal(tokens[: len(beginning)], beginning), "a prompt begins otherwise than its scene's prefix"
+            row.prompt, asked[row] = length, tokens[len(beginning) : length]
+        longest = max(len(tokens) for tokens in asked.values())
+        width = width_of(self._model, [scene.prefix.cache for scene in groups], [len(group) for group in groups.values()], longest)
+        lanes = [(scene, some) for scene, group in groups.items() for some in _shared_out(group, width)]
+        self._lanes = Lanes(self._model, [scene.prefix.cache for scene, _ in lanes], width, width * longest)
+        self._slots: list[Row | None] = [row for _, some in lanes for row in some]
         if "region_image" in batch:
-            batch["region_image"] = torch.tensor(_places(scenes), device=ids.device)[batch["region_image"]]
-        sight = joint_sight(scenes)
-        self._logits = self._read(pad_sequence(asked, batch_first=True, padding_side="left"), sight=sight, **batch)
+            batch["region_image"] = torch.tensor(_places([row.scene for row in rows]), device=ids.device)[batch["region_image"]]
+        tokens = pad_sequence([asked[row] for row in self._slots], batch_first=True, padding_side="left", padding_value=0)
+        real = pad_sequence([torch.ones_like(asked[row]) for row in self._slots], batch_first=True, padding_side="left")
+        self._logits = self._read(tokens, real.bool(), sight=joint_sight([row.scene for row in rows]), **batch)
+
+    @property
+    def _live(self) -> list[Row]:
+        return [row for row in self._slots if row is not None]
 
     @torch.no_grad()
     def write(self, tokens: int) -> None:
@@ -80,9 +89,9 @@ class Conversing(Writing):
             self._say()
             if not self.open:
                 break
-            ids = [self._tracks[row].tokens[-1:] or [0] for row in self._live]
-            self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], dim=1)
-            self._logits = self._read(torch.tensor(ids, device=self._mask.device))
+            ids = [[0] if row is None else self._tracks[row].tokens[-1:] or [0] for row in self._slots]
+            real = [[row is not None] for row in self._slots]
+            self._logits = self._read(*(torch.tensor(some, device=self._model.device) for some in (ids, real)))
         for row in self.stopped(self._live):
             row.answer = self._answer(row)
         self._go_on_with([row for row in self._live if row.answer is None])
@@ -95,17 +104,17 @@ class Conversing(Writing):
 
     def join(self, other: Writing) -> bool:
         """Takes in the rows of another; False where a cache does not keep all that was read."""
-        if not isinstance(other, Conversing) or other._model is not self._model or not (is_joinable(self._cache) and is_joinable(other._cache)):
+        if not isinstance(other, Conversing) or other._model is not self._model or not (self._lanes.is_joinable and other._lanes.is_joinable):
             return False
         if not self._live:
-            self._cache, self._mask, self._logits = other._cache, other._mask, other._logits
+            self._lanes, self._slots, self._logits = other._lanes, other._slots, other._logits
         elif other._live:
-            most = max(self._mask.shape[1], other._mask.shape[1])
-            own, theirs = [(self._mask.shape[1], most)], [(other._mask.shape[1], most)]
-            join_caches(self._cache, other._cache, own, theirs)
-            self._mask = torch.cat([padded(self._mask, 1, own), padded(other._mask, 1, theirs)])
-            self._logits = torch.cat([self._logits, other._logits])
-        self.rows, self._live, self._tracks = self.rows + other.rows, self._live + other._live, self._tracks | other._tracks
+            if self._lanes.width != other._lanes.width:
+                self._part()
+                other._part()
+            self._lanes.join(other._lanes)
+            self._slots, self._logits = self._slots + other._slots, torch.cat([self._logits, other._logits])
+        self.rows, self._tracks = self.rows + other.rows, self._tracks | other._tracks
         return True
 
     def so_far(self, row: Row) -> GroundedText:
@@ -114,20 +123,19 @@ class Conversing(Writing):
             return row.answer.said
         return certain(self._processor, row.tokens, row.example, row.logprobs, merge_repeats=row.options.merge_repeats)
 
-    def _read(self, ids: Int[Tensor, "rows new"], **visual: Any) -> Tensor:
-        with torch.no_grad():
-            found = self._model(
-                input_ids=ids, attention_mask=self._mask.long(), past_key_values=self._cache, use_cache=True, logits_to_keep=1, **visual
-            )
-        return found.logits[:, -1].float()
+    def _read(self, ids: Int[Tensor, "slots new"], real: Bool[Tensor, "slots new"], **visual: Any) -> Tensor:
+        parted = (ids.unflatten(0, (-1, self._lanes.width)), real.unflatten(0, (-1, self._lanes.width)))
+        return self._lanes.read(*parted, **visual)
 
     def _say(self) -> None:
         """The next token of each open row."""
-        tracks = [self._tracks[row] for row in self._live]
-        said = choose(lead(tracks, self._logits), self._live)
-        logprobs = self._logits.log_softmax(-1).gather(1, said[:, None])[:, 0].tolist()
-        for row, track, token, logprob in zip(self._live, tracks, said.tolist(), logprobs, strict=True):
+        live = self._live
+        logits = self._logits if len(live) == len(self._slots) else self._logits[[row is not None for row in self._slots]]
+        said = choose(lead([self._tracks[row] for row in live], logits), live)
+        logprobs = logits.log_softmax(-1).gather(1, said[:, None])[:, 0].tolist()
+        for row, token, logprob in zip(live, said.tolist(), logprobs, strict=True):
             if row.answer is None:
+                track = self._tracks[row]
                 track.take(token, logprob)
                 if track.reason or len(track.tokens) >= row.options.max_new_tokens:
                     row.answer = self._answer(row)
@@ -138,16 +146,45 @@ class Conversing(Writing):
         raw = self._processor.tokenizer.decode(row.tokens, skip_special_tokens=True)
         return cut_at(Answer(said, self._tracks[row].reason or "length", raw), row.options.stop)
 
-    def _go_on_with(self, rows: list[Row]) -> None:
+    def _go_on_with(self, rows: Collection[Row]) -> None:
+        """Closes up around these rows."""
         if len(rows) == len(self._live):
             return
-        kept = torch.tensor([number for number, row in enumerate(self._live) if row in rows], dtype=torch.long, device=self._mask.device)
-        self._live = rows
-        self._cache.batch_select_indices(kept)
-        self._mask, self._logits = self._mask[kept], self._logits[kept]
-        if (blank := left_padding(self._mask)) and is_joinable(self._cache):
-            change_cache(self._cache, lambda values: values[:, :, blank:])
-            self._mask = self._mask[:, blank:]
+        kept = [(lane, [slot for slot, row in enumerate(some) if row in rows]) for lane, some in enumerate(self._by_lane())]
+        self._arrange([(lane, slots) for lane, slots in kept if slots])
+
+    def _part(self) -> None:
+        """Gives each row a lane of its own."""
+        self._arrange([(lane, [slot]) for lane, some in enumerate(self._by_lane()) for slot, row in enumerate(some) if row is not None])
+
+    def _by_lane(self) -> list[list[Row | None]]:
+        width = self._lanes.width
+        return [self._slots[start : start + width] for start in range(0, len(self._slots), width)]
+
+    def _arrange(self, kept: list[tuple[int, list[int]]]) -> None:
+        before = self._lanes.width
+        self._lanes.arrange(kept)
+        blanks = [slots + [None] * (self._lanes.width - len(slots)) for _, slots in kept]
+        places = [None if slot is None else lane * before + slot for (lane, _), slots in zip(kept, blanks, strict=True) for slot in slots]
+        self._slots = [None if place is None else self._slots[place] for place in places]
+        self._logits = self._logits[[place or 0 for place in places]]
+
+
+def _by_scene(rows: Sequence[Row]) -> dict[Any, list[Row]]:
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.scene, []).append(row)
+    return groups
+
+
+def _shared_out(rows: Sequence[Row], width: int) -> list[list[Row | None]]:
+    """Rows in lanes of a width, as evenly as can be, filled up with None.
+
+    >>> [len([row for row in lane if row]) for lane in _shared_out([Row(scene=None, example=None, options=Options()) for _ in range(9)], 4)]
+    [3, 3, 3]
+    """
+    each = -(-len(rows) // -(-len(rows) // width))
+    return [[*rows[start : start + each], *[None] * (width - len(rows[start : start + each]))] for start in range(0, len(rows), each)]
 
 
 def joint_sight(scenes: Sequence[Any]) -> Sight:
@@ -169,38 +206,6 @@ def _places(scenes: Sequence[Any]) -> list[int]:
         first[scene] = count
         count += len(scene.sight)
     return [first[scene] + number for scene in scenes for number in range(len(scene.sight))]
-
-
-def _prefixes(scenes: Sequence[Any], more: int) -> Cache:
-    """A cache that holds the beginning of each row's prompt, padded on the left, with room for so many more tokens."""
-    caches = [scene.prefix.cache for scene in scenes]
-    if not all(is_joinable(cache) for cache in caches):
-        if len(_once(scenes)) > 1:
-            raise ValueError("this model's cache does not keep columns; questions about one image at a time are wanted.")
-        cache = copy.deepcopy(caches[0])
-        cache.batch_repeat_interleave(len(scenes))
-        return cache
-    most = max(cache.get_seq_length() for cache in caches)
-    whole = DynamicCache()
-    for number in range(len(caches[0].layers)):
-        keys, values = (_spread([getattr(cache.layers[number], name) for cache in caches], most, most + more) for name in ("keys", "values"))
-        whole.layers.append(RoomyLayer(keys, values, most))
-    return whole
-
-
-def _spread(parts: Sequence[Float[Tensor, "1 heads _ dim"]], most: int, room: int) -> Float[Tensor, "rows heads {room} dim"]:
-    """Rows that end at column `most`, with zeros before them and room behind."""
-    made = parts[0].new_empty(len(parts), parts[0].shape[1], room, parts[0].shape[3])
-    for row, part in enumerate(parts):
-        made[row, :, : most - part.shape[2]] = 0
-        made[row, :, most - part.shape[2] : most] = part[0]
-    return made
-
-
-def _filled(lengths: Sequence[int], device: torch.device) -> Bool[Tensor, "rows columns"]:
-    """Rows of so many columns that count, padded on the left."""
-    columns = torch.arange(max(lengths), device=device)
-    return columns >= max(lengths) - torch.tensor(lengths, device=device)[:, None]
 
 
 def ends_of(model: ConversationModel, processor: ConversationProcessor) -> list[int]:

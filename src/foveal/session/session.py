@@ -96,14 +96,19 @@ class Session:
 
     def reply(self, scene: Scene, examples: Sequence[Example], options: Options) -> list[Answer]:
         """An answer to the last question of each example, all about the picture of `scene`; ValueError when one of them does not fit the model."""
-        return self.begin([scene] * len(examples), examples, [options] * len(examples)).answers() if examples else []
+        return self.reply_each([scene] * len(examples), examples, options) if examples else []
+
+    def reply_each(self, scenes: Sequence[Scene], examples: Sequence[Example], options: Options) -> list[Answer]:
+        """As `reply`, each example about a scene of its own."""
+        return self.begin(scenes, examples, [options] * len(examples)).answers()
 
     def answer(self, examples: Iterable[Example], options: Options | None = None, **changes: Any) -> Iterator[Answer]:
         """One answer to the last question of each example, in their order; answers that an example already holds are not looked at.
 
-        Examples are read a few batches ahead, and those about one picture share its scene, as do all that follow one another, however many. One
-        that cannot be answered (a picture that cannot be read, a region outside it, no question) gets an `Answer` whose `finish_reason` is "error";
-        the others go on.
+        Examples are read a few batches ahead, and those about one picture share its scene, as do all that follow one another, however many. Those
+        about several pictures are written together too, `batch` at a time, or fewer where a GPU's memory does not hold as many. One that cannot be
+        answered (a picture that cannot be read, a region outside it, no question) gets an `Answer` whose `finish_reason` is "error"; the others go
+        on.
         """
         chosen = replace(options or Options(), **changes)
         ahead = _WINDOW * chosen.batch if chosen.batch > 1 else 1
@@ -114,10 +119,44 @@ class Session:
             for index, example in enumerate(window):
                 groups.setdefault(_picture_key(example), []).append(index)
             found: dict[int, Answer] = {}
+            ready: list[tuple[int, Scene]] = []
+            done = 0
             for key, indices in groups.items():
                 last = last if key == last[0] else (key, self._scene_of(window[indices[0]]))
-                found.update(zip(indices, _answer_group(last[1], [window[index] for index in indices], chosen), strict=True))
-            yield from (found[index] for index in range(len(window)))
+                for index in indices:
+                    if isinstance(last[1], ValueError):
+                        found[index] = _refused(last[1])
+                    else:
+                        ready.append((index, last[1]))
+                    if len(ready) == chosen.batch:
+                        found |= self._answers(window, ready, chosen)
+                        ready = []
+                        while done in found:
+                            yield found.pop(done)
+                            done += 1
+            found |= self._answers(window, ready, chosen)
+            yield from (found[index] for index in range(done, len(window)))
+
+    def _answers(self, window: Sequence[Example], ready: Sequence[tuple[int, Scene]], options: Options) -> dict[int, Answer]:
+        """Answers to some of the examples of a window, each with its scene, by their place. All at once; where that is refused, or too much for the
+        memory, half by half, until what is at fault stands alone. Refusal comes before any generation.
+        """
+        if not ready:
+            return {}
+        scenes = [scene for _, scene in ready]
+        try:
+            examples = [scene.example(_open_turns(window[index])) for index, scene in ready]
+            answers = self.reply_each(scenes, examples, options)
+            return {index: answer for (index, _), answer in zip(ready, answers, strict=True)}
+        except ValueError as error:
+            if len(ready) == 1:
+                return {ready[0][0]: _refused(error)}
+        except torch.OutOfMemoryError:
+            if len(ready) == 1:
+                raise
+            torch.cuda.empty_cache()
+        middle = len(ready) // 2
+        return self._answers(window, ready[:middle], options) | self._answers(window, ready[middle:], options)
 
     @cached_property
     def grammar(self) -> PlaceGrammar:
@@ -132,25 +171,6 @@ class Session:
             return self.look(load_picture(example.images[0]))
         except ValueError as error:
             return error
-
-
-def _answer_group(scene: Scene | ValueError, examples: Sequence[Example], options: Options) -> list[Answer]:
-    """Answers to examples about one picture."""
-    if isinstance(scene, ValueError):
-        return [_refused(scene)] * len(examples)
-    chunks = (examples[start : start + options.batch] for start in range(0, len(examples), options.batch))
-    return [answer for chunk in chunks for answer in _answer_each(scene, chunk, options)]
-
-
-def _answer_each(scene: Scene, examples: Sequence[Example], options: Options) -> list[Answer]:
-    """All at once; where that is refused, half by half, until what is at fault stands alone. Refusal comes before any generation."""
-    try:
-        return scene.reply_many([_open_turns(example) for example in examples], options)
-    except ValueError as error:
-        if len(examples) == 1:
-            return [_refused(error)]
-    middle = len(examples) // 2
-    return _answer_each(scene, examples[:middle], options) + _answer_each(scene, examples[middle:], options)
 
 
 def _open_turns(example: Example) -> tuple[Turn, ...]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -91,13 +91,13 @@ class AtOnce(Writing):
         self.rows = [Row(scene=scene, example=example, options=one) for scene, example, one in zip(scenes, examples, options, strict=True)]
 
     def write(self, tokens: int) -> None:
-        """Answers all: those about one scene that are asked with the same options together."""
+        """Answers all: those that are asked with the same options together."""
         del tokens
-        alike: dict[Any, list[Row]] = {}
+        alike: dict[Options, list[Row]] = {}
         for row in self.open:
-            alike.setdefault((id(row.scene), row.options), []).append(row)
-        for rows in alike.values():
-            found = rows[0].scene.session.reply(rows[0].scene, [row.example for row in rows], rows[0].options)
+            alike.setdefault(row.options, []).append(row)
+        for options, rows in alike.items():
+            found = rows[0].scene.session.reply_each([row.scene for row in rows], [row.example for row in rows], options)
             for row, answer in zip(rows, found, strict=True):
                 row.answer = cut_at(answer, row.options.stop)
 

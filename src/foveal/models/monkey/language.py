@@ -119,6 +119,8 @@ class _Qwen7B(PreTrainedModel):
     _supports_attention_backend = True
     _skip_keys_device_placement = ("past_key_values",)
     _no_split_modules: ClassVar[list[str]] = ["_Layer"]
+    counts_columns = True
+    """Positions are columns of the batch, whatever `position_ids` says."""
 
 
 class Qwen7BModel(_Qwen7B):

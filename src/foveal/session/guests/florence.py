@@ -1,8 +1,10 @@
 """Florence-2 as a guest: one square view, encoded once, tasks instead of questions, and places in thousandths after their words."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
@@ -46,6 +48,6 @@ class Florence(SpeakingFamily):
         pieces = [Piece(f"{IMAGE_MARK}{self.tokenizer.bos_token}"), Piece(question, trusted=False), Piece(self.tokenizer.eos_token)]
         return self.write(pieces, seen.slots, model.config.image_token_id)
 
-    def visual(self, model: Any, seen: Seen, ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
-        """The one image's features for each row."""
-        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=seen.features.repeat(len(ids), 1, 1))}}
+    def visual(self, model: Any, seen: Sequence[Seen], ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
+        """The features of each row's image."""
+        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=torch.cat([one.features for one in seen]))}}

@@ -1,7 +1,7 @@
 """Grounding DINO as a guest: an open detector, given names, that answers with boxes and how sure it is of each."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,8 +35,15 @@ class GroundingDino(Family):
         """The image as the model takes it."""
         return dict(self.image_processor(images=[image], return_tensors="pt").to(model.device))
 
-    def reply(self, model: Any, seen: Any, examples: Sequence[Example], options: Options) -> list[Answer]:
-        """The boxes of all names of each question; a name without any is said to be nowhere."""
+    def reply(self, model: Any, seen: Sequence[Any], examples: Sequence[Example], options: Options) -> list[Answer]:
+        """The boxes of all names of each question, image by image, whose sizes differ; a name without any is said to be nowhere."""
+        found: dict[int, Answer] = {}
+        for image in {id(one): one for one in seen}.values():
+            rows = [row for row, one in enumerate(seen) if one is image]
+            found.update(zip(rows, self._found(model, image, [examples[row] for row in rows]), strict=True))
+        return [found[row] for row in range(len(examples))]
+
+    def _found(self, model: Any, seen: Mapping[str, Tensor], examples: Sequence[Example]) -> list[Answer]:
         asked = [names_of(question_of(example, self.verbs).text) for example in examples]
         rows = [self._written(names) for names in asked]
         if (longest := max(len(ids) for ids, _ in rows)) > model.config.max_text_len:

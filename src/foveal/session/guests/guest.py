@@ -44,8 +44,10 @@ class Family(ABC):
         """What is kept of an upright image, for all questions about it."""
 
     @abstractmethod
-    def reply(self, model: Any, seen: Any, examples: Sequence[Example], options: Options) -> list[Answer]:
-        """An answer to the last question of each example about an image that was seen; ValueError, before any is made, for one that does not fit."""
+    def reply(self, model: Any, seen: Sequence[Any], examples: Sequence[Example], options: Options) -> list[Answer]:
+        """An answer to the last question of each example, and what was `seen` of its image; ValueError, before any is made, for one that does not
+        fit.
+        """
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,10 +80,10 @@ class Guest(Session):
             seen = self.processor.look(self.model, upright)
         return Scene(self, Picture(*upright.size, pixels=upright), seen)
 
-    def reply(self, scene: Scene, examples: Sequence[Example], options: Options) -> list[Answer]:
-        """An answer to the last question of each example; ValueError when one of them cannot be asked of the family."""
+    def reply_each(self, scenes: Sequence[Scene], examples: Sequence[Example], options: Options) -> list[Answer]:
+        """An answer to the last question of each example, about its scene; ValueError when one of them cannot be asked of the family."""
         with torch.no_grad():
-            return self.processor.reply(self.model, scene.sight, examples, options)
+            return self.processor.reply(self.model, [scene.sight for scene in scenes], examples, options)
 
 
 def question_of(example: Example, verbs: Verbs) -> GroundedText:

@@ -1,8 +1,10 @@
 """InternVL as a guest: tiles of the image and a thumbnail, encoded once, and places between tags in thousandths of the image."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
@@ -37,6 +39,6 @@ class InternVL(SpeakingFamily):
         """The same for all questions."""
         return InternFormat()
 
-    def visual(self, model: Any, seen: Seen, ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
-        """The one image's tiles for each row."""
-        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=seen.features.repeat(len(ids), 1, 1))}}
+    def visual(self, model: Any, seen: Sequence[Seen], ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
+        """The tiles of each row's image."""
+        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=torch.cat([one.features for one in seen]))}}

@@ -1,6 +1,7 @@
 """Kosmos-2 as a guest: an image as a few dozen latent queries, encoded once, and places as cells of a grid."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,10 +57,10 @@ class Kosmos(SpeakingFamily):
         """The token in whose place a latent query stands: its own embedding is not looked at."""
         return (self.tokenizer.unk_token_id or 0) + 1
 
-    def visual(self, model: Any, seen: Seen, ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
-        """The one image's queries for each row, and where they stand: behind the tag that opens the image."""
+    def visual(self, model: Any, seen: Sequence[Seen], ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
+        """The queries of each row's image, and where they stand: behind the tag that opens the image."""
         first = ids == self.tokenizer.convert_tokens_to_ids("<image>")
         count = first.int().cumsum(1)
         behind = torch.arange(ids.shape[1], device=ids.device) - first.int().argmax(1, keepdim=True)
-        place = (count > 0) & (behind > 0) & (behind <= seen.slots)
-        return {"image_embeds": seen.features.repeat(len(ids), 1, 1), "image_embeds_position_mask": place}
+        place = (count > 0) & (behind > 0) & (behind <= seen[0].slots)
+        return {"image_embeds": torch.cat([one.features for one in seen]), "image_embeds_position_mask": place}

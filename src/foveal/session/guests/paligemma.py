@@ -1,6 +1,7 @@
 """PaliGemma as a guest: one square view, encoded once, a task prefix, and places in 1024ths, y before x."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class PaliGemma(SpeakingFamily):
         opening = [Piece(IMAGE_MARK), Piece(self.tokenizer.bos_token or "")]
         return self.write([*opening, Piece(task_of(question), trusted=False), Piece("\n")], seen.slots, model.config.image_token_id)
 
-    def visual(self, model: Any, seen: Seen, ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
-        """The one image's features for each row; all of a prompt is seen from everywhere in it."""
-        features = BaseModelOutputWithPooling(pooler_output=seen.features.repeat(len(ids), 1, 1))
+    def visual(self, model: Any, seen: Sequence[Seen], ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
+        """The features of each row's image; all of a prompt is seen from everywhere in it."""
+        features = BaseModelOutputWithPooling(pooler_output=torch.cat([one.features for one in seen]))
         return {"mm_encoder_outputs": {"image": features}, "token_type_ids": torch.zeros_like(ids)}

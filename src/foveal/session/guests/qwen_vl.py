@@ -1,8 +1,10 @@
 """Qwen2-VL, Qwen2.5-VL and Qwen3-VL as guests: images of any size, resized to a multiple of the patch, and places in its pixels or in thousandths."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Int
 from PIL import Image
 from torch import Tensor
@@ -39,15 +41,15 @@ class Qwen2_5VL(SpeakingFamily):
         """The same for all questions."""
         return self.places
 
-    def visual(self, model: Any, seen: Seen, ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
-        """The one image's features for each row, and where its patches lie."""
-        rows = len(ids)
-        features = BaseModelOutputWithPooling(pooler_output=tuple(seen.features.pooler_output) * rows)
-        if (deep := getattr(seen.features, "deepstack_features", None)) is not None:
-            features.deepstack_features = [tuple(level) * rows for level in deep]
+    def visual(self, model: Any, seen: Sequence[Seen], ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
+        """The features of each row's image, and where its patches lie."""
+        features = BaseModelOutputWithPooling(pooler_output=tuple(part for one in seen for part in one.features.pooler_output))
+        if getattr(seen[0].features, "deepstack_features", None) is not None:
+            levels = zip(*(one.features.deepstack_features for one in seen), strict=True)
+            features.deepstack_features = [tuple(part for some in level for part in some) for level in levels]
         return {
             "mm_encoder_outputs": {"image": features},
-            "image_grid_thw": seen.grid.repeat(rows, 1),
+            "image_grid_thw": torch.cat([one.grid for one in seen]),
             "mm_token_type_ids": (ids == model.config.image_token_id).int(),
         }
 

@@ -58,8 +58,8 @@ class SpeakingFamily(Family):
         """How the answer to a question, or the question itself, spells places."""
 
     @abstractmethod
-    def visual(self, model: Any, seen: Seen, ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
-        """What `generate` is given of the image, for prompts `ids`."""
+    def visual(self, model: Any, seen: Sequence[Seen], ids: Int[Tensor, "rows length"]) -> dict[str, Any]:
+        """What `generate` is given of the image of each of the prompts `ids`."""
 
     def prompt(self, model: Any, seen: Seen, example: Example) -> list[int]:
         """The tokens of the conversation up to the answer; ValueError for a question that cannot be asked."""
@@ -93,20 +93,20 @@ class SpeakingFamily(Family):
                 ids += [image_token] * slots if part == IMAGE_MARK else []
         return ids + self._tokens(run)
 
-    def reply(self, model: Any, seen: Seen, examples: Sequence[Example], options: Options) -> list[Answer]:
+    def reply(self, model: Any, seen: Sequence[Seen], examples: Sequence[Example], options: Options) -> list[Answer]:
         """Answers generated at once; each place has the certainty of the tokens that spell its numbers."""
-        rows = [self.prompt(model, seen, example) for example in examples]
+        rows = [self.prompt(model, one, example) for one, example in zip(seen, examples, strict=True)]
         groups: dict[int, list[int]] = {}
         for index, row in enumerate(rows):
             groups.setdefault(len(row) if self.fills == "never" else 0, []).append(index)
         found: dict[int, Answer] = {}
         for some in groups.values():
-            said = self._generate(model, seen, [rows[index] for index in some], options)
-            found |= {index: self._answer(examples[index], seen, *one) for index, one in zip(some, said, strict=True)}
+            said = self._generate(model, [seen[index] for index in some], [rows[index] for index in some], options)
+            found |= {index: self._answer(examples[index], seen[index], *one) for index, one in zip(some, said, strict=True)}
         return [found[index] for index in range(len(rows))]
 
     def _generate(
-        self, model: Any, seen: Seen, rows: Sequence[Sequence[int]], options: Options
+        self, model: Any, seen: Sequence[Seen], rows: Sequence[Sequence[int]], options: Options
     ) -> Iterator[tuple[list[int], list[float], Reason | None]]:
         """The tokens said upon each prompt, how likely each was, and why they end. Drawn ones too are those of each prompt alone."""
         ids, mask = self._batch(rows, model.device)
