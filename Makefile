@@ -6,7 +6,10 @@ JOBS ?= 2
 PICTURE := examples/pictures/harbour.png
 
 # What the answers are worth is measured by benchmarks/nano.py; the rest measure what they cost.
-SPEED := $(filter-out benchmarks/nano% benchmarks/plain% benchmarks/ways.py,$(wildcard benchmarks/*.py))
+SPEED := $(filter-out benchmarks/nano% benchmarks/plain% benchmarks/ways.py benchmarks/serving.py,$(wildcard benchmarks/*.py))
+
+# Minutes for which `make bench-serve` asks with bad requests among the good ones.
+SOAK ?= 10
 
 # One thread per worker: two workers with a thread pool each are slower than two without.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
@@ -17,10 +20,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install fix check test demo bench page clean
+.PHONY: help install fix check test demo bench bench-serve page clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z]*\):.*## /make \1: /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 .venv/.created:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "foveal needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
@@ -57,6 +60,9 @@ demo: .venv/.installed ## ask about a sample picture, with the model that ships
 
 bench: .venv/.installed-dev ## speed and memory beside a baseline
 	@for file in $(SPEED); do $(BIN)/python $$file || exit 1; done
+
+bench-serve: .venv/.installed-dev ## what the server bears: 1, 8 and 32 clients, 100 regions, and a soak of SOAK=10 minutes
+	$(BIN)/python benchmarks/serving.py --clients 1 --clients 8 --clients 32 --regions 100 --soak-minutes $(SOAK)
 
 page: ## the page of `foveal serve`, from web/ into the package; needs npm
 	npm --prefix web ci

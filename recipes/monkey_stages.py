@@ -12,6 +12,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from foveal.data.loader import Packed, pack, stack_packed
 from foveal.data.sources.scenes import Drawing, vocabulary
+from foveal.data.sources.scenes.questions import Question
 from foveal.data.sources.scenes.short import SHORT_STYLE, SHORT_TASKS, short_questions
 from foveal.data.sources.scenes.stamps import COMMON_WORDS
 from foveal.grounding import Example, Picture, Turn
@@ -277,11 +278,15 @@ class Asked(Dataset):
             return row | {"pixels": pixels}
         return row | {"tokens": torch.from_numpy(tokens[place].astype(np.float32))}
 
+    def questions(self, drawing: Drawing, rng: np.random.Generator) -> list[Question]:
+        """What is asked about a picture at one visit."""
+        return short_questions(drawing, rng, self.count, self.tasks)
+
     def packed(self, drawing: Drawing, rng: np.random.Generator) -> tuple[Packed, Tensor]:
         """As many questions as there is room for behind the tokens of one image, and the number of its task on every token."""
         height, width = drawing.labels.shape
         texts, tasks, room, shared = [], [], TOKENS, 0
-        for question in short_questions(drawing, rng, self.count, self.tasks):
+        for question in self.questions(drawing, rng):
             turns = (Turn("user", question.ask), Turn("assistant", question.answer))
             written, _, _ = self.processor.write_example(Example(drawing.id, (Picture(width, height, data=b""),), turns), train=True)
             shared = shared or len(written.ids) - written.ids[::-1].index(self.processor.image_token_id)

@@ -81,7 +81,7 @@ def patch_targets(drawing: Drawing, index: np.ndarray, rows: int, cols: int) -> 
 
 
 def drawing_of(record: str) -> Drawing:
-    """The drawing that a shard's line of JSON stands for; its pixels are not kept (an empty array)."""
+    """The drawing that a shard's line of JSON stands for; its pixels are not kept (all are black)."""
     fields = json.loads(record)
     columns = np.zeros(fields["width"] * fields["height"], np.int16)
     things = []
@@ -91,7 +91,9 @@ def drawing_of(record: str) -> Drawing:
             columns[start:end] = number
         things.append(Thing(**{**thing, "box_px": tuple(thing["box_px"])}))
     labels = columns.reshape(fields["width"], fields["height"]).T
-    return Drawing(id=fields["id"], pixels=np.zeros((0, 0, 3), np.uint8), labels=labels, things=tuple(things), ground=fields["ground"])
+    return Drawing(
+        id=fields["id"], pixels=np.broadcast_to(np.uint8(0), (*labels.shape, 3)), labels=labels, things=tuple(things), ground=fields["ground"]
+    )
 
 
 def record_of(drawing: Drawing) -> str:

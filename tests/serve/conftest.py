@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from paged import WIDE, Open, Shown, browser
 from served import MODELS, Served
 
 from foveal.serve.running import Listening
@@ -40,3 +41,35 @@ def server(nano: dict[str, Session]) -> Iterator[Served]:
         served = Served(listening, url)
         yield served
         served.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def shown(chromium: Any, server: Served) -> Iterator[Open]:
+    """Opens the page: `shown("harbour", model="pixelllm-nano")`; at the end the browser may have complained of nothing, and asked nobody else."""
+    contexts, pages = [], []
+
+    def opened(sample: str | None = None, model: str | None = None, **options: Any) -> Shown:
+        context = chromium.new_context(base_url=server.url, **{"viewport": WIDE, "permissions": ["clipboard-read", "clipboard-write"], **options})
+        contexts.append(context)
+        page = Shown(context.new_page())
+        pages.append(page)
+        page.tab.goto("/")
+        page.tab.wait_for_selector(".model-name")
+        if model is not None:
+            page.choose(model)
+        if sample is not None:
+            page.sample(sample)
+        return page
+
+    yield opened
+    complaints = [complaint for page in pages for complaint in page.complaints]
+    elsewhere = [address for page in pages for address in page.addresses if not address.startswith((f"{server.url}/", "blob:", "data:"))]
+    for context in contexts:
+        context.close()
+    assert complaints == elsewhere == []

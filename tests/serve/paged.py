@@ -1,7 +1,8 @@
 """What tests of the page share: a browser, and a page of a server with a picture on it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from shutil import which
 from typing import Any
 
@@ -9,17 +10,23 @@ import pytest
 
 CHROMIUM = which("chromium")
 PATIENCE_MS = 60_000
+ROOT = Path(__file__).parents[2]
+HARBOUR = ROOT / "examples" / "pictures" / "harbour.png"
+SHIP = ((127, 256), (227, 354))
+WIDE = {"width": 1280, "height": 800}
 
 
 class Shown:
-    """The page in a tab. Coordinates are pixels of the picture; what the browser's console complains of is collected."""
+    """The page in a tab. Coordinates are pixels of the picture; what the browser's console complains of is collected, and all addresses it asks."""
 
     def __init__(self, tab: Any) -> None:
         self.tab = tab
         self.complaints: list[str] = []
+        self.addresses: list[str] = []
         tab.set_default_timeout(PATIENCE_MS)
         tab.on("console", lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None)
         tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        tab.on("request", lambda request: self.addresses.append(request.url))
 
     def sample(self, name: str) -> None:
         """Opens one of the pictures to try."""
@@ -37,6 +44,14 @@ class Shown:
         )
         return corner_x + x * scale, corner_y + y * scale
 
+    def focused(self) -> str:
+        """What a screen reader says of what has the focus."""
+        return str(self.tab.evaluate("document.activeElement.getAttribute('aria-label')"))
+
+    def told(self) -> str:
+        """The line below the picture."""
+        return str(self.tab.inner_text("#status"))
+
     def pull(self, *way: tuple[float, float]) -> None:
         """Draws with the mouse, down at the first point and up at the last."""
         mouse = self.tab.mouse
@@ -45,6 +60,14 @@ class Shown:
         for point in way[1:]:
             mouse.move(*self.at(*point), steps=3)
         mouse.up()
+
+    def swipe(self, *way: tuple[float, float]) -> None:
+        """Draws with a finger, which Playwright can only tap with."""
+        touch = self.tab.context.new_cdp_session(self.tab)
+        kinds = ["touchStart"] + ["touchMove"] * (len(way) - 1) + ["touchEnd"]
+        for kind, point in zip(kinds, (*way, None), strict=True):
+            at = self.at(*point) if point else None
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": at[0], "y": at[1]}] if at else []})
 
     def ask(self, words: str | None = None) -> str:
         """Asks what stands in the field, or these words; what was answered."""
@@ -85,6 +108,9 @@ class Shown:
     def count(self, selector: str) -> int:
         """How many elements there are of a kind."""
         return int(self.tab.locator(selector).count())
+
+
+Open = Callable[..., Shown]
 
 
 @contextmanager

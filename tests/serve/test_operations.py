@@ -93,7 +93,8 @@ def test_a_batch_that_does_not_fit_is_split_and_a_question_that_does_not_is_refu
     forward = model.forward
 
     def short(*given: Any, **named: Any) -> Any:
-        if len(named["attention_mask"]) > most[0]:
+        side_by_side = named["logits_to_keep"] if isinstance(named["logits_to_keep"], torch.Tensor) else [0]
+        if len(named["input_ids"]) * len(side_by_side) > most[0]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(*given, **named)
 

@@ -7,13 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from paged import Shown, browser
+from paged import HARBOUR, ROOT, SHIP, WIDE, Open, Shown
 from PIL import Image
 from served import Served
 
@@ -22,43 +22,7 @@ from foveal.data.sources.tools import label_studio
 from foveal.geometry import Box, Mask, decode_mask, mask_from_coco
 from foveal.session import Session
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "src" / "foveal" / "serve" / "page"
-HARBOUR = ROOT / "examples" / "pictures" / "harbour.png"
-SHIP = ((127, 256), (227, 354))
-WIDE = {"width": 1280, "height": 800}
-Open = Callable[..., Shown]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture
-def shown(chromium: Any, server: Served) -> Iterator[Open]:
-    """Opens the page: `shown("harbour", model="pixelllm-nano")`; at the end no complaint of the browser may be there."""
-    contexts, pages = [], []
-
-    def opened(sample: str | None = None, model: str | None = None, **options: Any) -> Shown:
-        context = chromium.new_context(base_url=server.url, **{"viewport": WIDE, "permissions": ["clipboard-read", "clipboard-write"], **options})
-        contexts.append(context)
-        page = Shown(context.new_page())
-        pages.append(page)
-        page.tab.goto("/")
-        page.tab.wait_for_selector(".model-name")
-        if model is not None:
-            page.choose(model)
-        if sample is not None:
-            page.sample(sample)
-        return page
-
-    yield opened
-    complaints = [complaint for page in pages for complaint in page.complaints]
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def test_a_box_that_is_drawn_is_named_in_the_question_and_asked_about(shown: Open, nano: dict[str, Session]) -> None:
@@ -233,9 +197,11 @@ def test_the_copied_calls_say_what_the_page_says(shown: Open, tmp_path: Path) ->
     page = shown("harbour")
     page.tab.click("[data-tool=box]")
     page.pull(*SHIP)
-    said = [page.ask(), page.verb("locate", "the ship; $HOME's `dog`")]
+    page.ask()
+    page.tab.click(".go-on")
+    said = [page.ask("And what does it cost, in $ or `@`?"), page.verb("locate", "the ship; $HOME's `dog`")]
     (tmp_path / "harbour.png").write_bytes(HARBOUR.read_bytes())
-    for number, words in enumerate(said, 1):
+    for number, words in enumerate(said, 2):
         for name, command in (("Python", [sys.executable, "-c"]), ("curl", ["bash", "-c"])):
             page.tab.click(f".turn:nth-child({number}) summary:has-text('Copy as')")
             page.tab.click(f".turn:nth-child({number}) .menu button:has-text('{name}')")
@@ -287,6 +253,28 @@ def test_everything_can_be_done_by_keys(shown: Open) -> None:
         keys.press("Shift+ArrowDown")
         keys.press("Shift+ArrowRight")
     keys.press("Enter")
+    drawn = "document.querySelector('.drawn.box.line').getBBox()"
+    before = page.tab.evaluate(f"(({{x, y, width}}) => [x, y, width])({drawn})")
+    to("[data-hold='1 -1']")
+    keys.press("ArrowLeft")
+    keys.press("Shift+ArrowDown")
+    assert (page.focused(), page.told().partition(":")[0]) == ("box 1", "box 1")
+    keys.press("Tab")
+    keys.press("Tab")
+    keys.press("Shift+ArrowRight")
+    x, y, width = page.tab.evaluate(f"(({{x, y, width}}) => [x, y, width])({drawn})")
+    scale = page.at(1, 0)[0] - page.at(0, 0)[0]
+    moved = [(x - before[0]) * scale, (y - before[1]) * scale, (width - before[2]) * scale]
+    assert moved == pytest.approx([-4, 24, 24], abs=0.01) and page.focused() == "box 1, top right corner"
+    keys.press("Escape")
+    assert page.count(".held") == 0
+    keys.press("Shift+ArrowRight")  # the cross again, for the box that is still in hand
+    assert page.told().endswith("% down") and not page.told().startswith("box")
+    pixels = page.tab.locator("#stage-0 canvas").screenshot()
+    for letter in "rfwad":  # OpenSeadragon would turn, mirror and move the picture beneath its marks
+        keys.press(letter)
+    page.tab.wait_for_timeout(100)
+    assert page.tab.locator("#stage-0 canvas").screenshot() == pixels
     assert page.texts("#drawn li") == ["1 box"] and page.tab.locator("#status").get_attribute("role") == "status"
     to("#field")
     keys.press("Enter")
@@ -303,14 +291,20 @@ def test_everything_can_be_done_by_keys(shown: Open) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_all_of_it_by_day_and_by_night(shown: Open, scheme: str) -> None:
-    page = shown("harbour", viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True, is_mobile=True)
+    page = shown("harbour", viewport={"width": 390, "height": 740}, color_scheme=scheme, has_touch=True, is_mobile=True)
     page.tab.tap("[data-tool=point]")
     page.tab.touchscreen.tap(*page.at(330, 110))
+    page.tab.tap("[data-tool=box]")
+    page.swipe((500, 300), (560, 320), (640, 480))
+    page.tab.tap("[aria-label='Change box 2']")
+    page.swipe((640, 480), (660, 480), (700, 400))
+    assert page.told() == "box 2, bottom right corner: 92 % across, 73 % down"
+    page.tab.tap("[aria-label='Remove box 2']")
     assert page.texts("#drawn li") == ["1 point"] and page.ask()
-    assert page.tab.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.tab.evaluate("document.documentElement.scrollWidth") == 390
     for part in ("#first summary", "#tools", "#stage-0", "#history", "#field", "button[data-verb=ask]"):
         edge = page.tab.locator(part).bounding_box()
-        assert edge["x"] >= 0 and edge["x"] + edge["width"] <= 361 and edge["y"] + edge["height"] <= 741, part
+        assert edge["x"] >= 0 and edge["x"] + edge["width"] <= 391 and edge["y"] + edge["height"] <= 741, part
     ground = page.tab.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
     assert ground > 200 if scheme == "light" else ground < 50
 

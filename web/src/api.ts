@@ -1,5 +1,6 @@
 /** Calls to the server; what goes wrong is told in a sentence for the person at the page. */
-import { regionOf, type Drawn, type Model, type Parts, type Place, type Span, type Verb } from "./kinds";
+import { messagesOf } from "./dialogue";
+import { regionOf, type Drawn, type Exchange, type Model, type Parts, type Place, type Span, type Verb } from "./kinds";
 import type { Picture } from "./picture";
 
 /** The server, or the way to it, did not do what was asked; `status` is 0 where nothing came back. */
@@ -16,6 +17,15 @@ interface Said {
   text: string;
   grounding: (Span & { text: string })[] | null;
   error: string | null;
+}
+
+/** What the server tells of a model. */
+interface Told {
+  family: string;
+  verbs: Verb[];
+  forms: string[];
+  every_word: boolean;
+  turns: boolean;
 }
 
 const KEY = "foveal-key";
@@ -37,26 +47,28 @@ export const ROUTES: Record<Exclude<Verb, "ask">, [route: string, body: object]>
 
 export async function models(): Promise<Model[]> {
   const { data } = await (await call("v1/models")).json();
-  return data.map(({ id, foveal }: { id: string; foveal: { family: string; verbs: Verb[]; forms: string[]; every_word: boolean } }) => ({
+  return data.map(({ id, foveal }: { id: string; foveal: Told }) => ({
     id,
     family: foveal.family,
     can: new Set(foveal.verbs),
     forms: foveal.forms,
     everyWord: foveal.every_word,
+    turns: foveal.turns,
   }));
 }
 
-/** Asks in words and drawn places, and tells the answer piece by piece. */
+/** Asks in words and drawn places, after what was said earlier, and tells the answer piece by piece. */
 export async function chat(
   model: Model,
   picture: Picture,
   question: Parts,
+  earlier: Exchange[],
   heard: (text: string, spans: Span[]) => void,
   signal: AbortSignal,
 ) {
   const reply = await withScene(model, picture, signal, (scene) => {
-    const content = [{ type: "scene", id: scene }, ...contentOf(question)];
-    return post("v1/chat/completions", { model: model.id, messages: [{ role: "user", content }], stream: true }, signal);
+    const messages = messagesOf({ type: "scene", id: scene }, question, earlier);
+    return post("v1/chat/completions", { model: model.id, messages, stream: true }, signal);
   });
   let text = "";
   const spans: Span[] = [];
@@ -111,10 +123,6 @@ export function bodyOf(verb: Exclude<Verb, "ask">, about: (string | Drawn)[]): R
 }
 
 const bare = ({ type: _, ...place }: Place & { type?: string }) => place;
-
-/** A question as the parts of a message. */
-export const contentOf = (question: Parts) =>
-  question.map((part) => (typeof part === "string" ? { type: "text", text: part } : regionOf(part)));
 
 /** The scene of a picture, looked at once by each model; once more where the server has let it go. */
 async function withScene(
@@ -178,7 +186,11 @@ async function* events(body: ReadableStream<Uint8Array>) {
   const reader = body.getReader();
   let kept = "";
   try {
-    for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    const next = () =>
+      reader.read().catch(() => {
+        throw new Refused(0, "The answer broke off: the server does not answer any more.");
+      });
+    for (let read = await next(); !read.done; read = await next()) {
       kept += decoder.decode(read.value, { stream: true });
       const lines = kept.split(/\r?\n/);
       kept = lines.pop()!;

@@ -39,6 +39,8 @@ export interface Model {
   can: Set<Verb>;
   forms: string[];
   everyWord: boolean;
+  /** Whether it reads what was said before a question. */
+  turns: boolean;
 }
 
 export type Kind = "point" | "box" | "polygon" | "scribble";
@@ -50,8 +52,14 @@ export interface Drawn {
   points: Pt[];
 }
 
+/** A drawn place that is taken hold of, by one of its corners or, with -1, as a whole. */
+export interface Held {
+  number: number;
+  corner: number;
+}
+
 /** A question: words, with drawn places among them. */
-export type Parts = (string | Drawn)[];
+export type Parts = readonly (string | Drawn)[];
 
 export interface Answer {
   model: Model;
@@ -66,6 +74,16 @@ export interface Answer {
   least: number;
   /** How many words of a trace have been played; all, unless it is playing. */
   played: number;
+  /** What was said before and sent with the question. */
+  earlier: Exchange[];
+  /** What was said before and not sent, in a sentence; or "". */
+  note: string;
+}
+
+/** A question with one model's answer. */
+export interface Exchange {
+  question: Parts;
+  answer: Answer;
 }
 
 export interface Turn {
@@ -74,6 +92,8 @@ export interface Turn {
   verb: Verb;
   question: Parts;
   answers: Answer[];
+  /** The turn that the question goes on from. */
+  after: Turn | null;
 }
 
 const COLOURS = ["#e63946", "#1d82dc", "#2a9d53", "#f48c06", "#8e44ad", "#0096a0", "#d63384", "#785e3c"];

@@ -1,13 +1,17 @@
 /** The page: a picture, places drawn on it, questions, and answers whose words know where they are. */
-import { chat, key, models as fetchModels, Refused, tell, useKey } from "./api";
-import { announce, find, icon, make } from "./dom";
-import { aboutOf } from "./exports";
-import { isTraceOf, type Answer, type Drawn, type Kind, type Model, type Parts, type Pt, type Turn, type Verb } from "./kinds";
-import { drawnMarks, Pen } from "./pen";
+import { key, models as fetchModels, Refused, useKey } from "./api";
+import { answerOf, askFor } from "./asking";
+import { announce, find, make } from "./dom";
+import { tellDialogue, upTo } from "./dialogue";
+import { drawnMarks } from "./drawn";
+import { Grip } from "./grip";
+import type { Answer, Drawn, Kind, Model, Parts, Turn, Verb } from "./kinds";
+import { Pen } from "./pen";
 import { closeMenus, fillPicker, SAID, whyNotAsked, whyNotDrawn } from "./picker";
 import { Picture } from "./picture";
 import { answerMarks } from "./places";
 import { Question } from "./question";
+import { Sketch } from "./sketch";
 import { moveTogether, Stage } from "./stage";
 import { append, Card } from "./turns";
 import { listen } from "./words";
@@ -21,33 +25,43 @@ const HINTS: Record<Kind, string> = {
 };
 
 const stages = [0, 1].map((index) => new Stage(find(`stage-${index}`)));
-const pens = stages.map((stage) => new Pen(stage, addDrawn));
-const question = new Question(
+const sketch: Sketch = new Sketch(
+  () => question,
+  () => placesOf(...upTo(after)),
+  sketched,
+  reach,
+);
+const pens = stages.map((stage) => new Pen(stage, (kind, points) => sketch.add(kind, points)));
+const question: Question = new Question(
   find("field"),
-  () => drawn,
+  () => sketch.drawn,
   () => ask("ask"),
 );
 const cards = new Map<Turn, Card>();
 let all: Model[] = [];
 let chosen: Model[] = [];
 let picture: Picture | null = null;
-let drawn: Drawn[] = [];
 let shown: Turn | null = null;
+/** The turn that the next question goes on from. */
+let after: Turn | null = null;
 let asking: AbortController | null = null;
 let turns = 0;
+let opened = 0;
 
 // ---- Pictures
 
 async function open(file: Blob, name: string): Promise<void> {
   announce("Reading the picture …");
+  const mine = ++opened;
   try {
-    await showPicture(await Picture.open(file, name));
+    const next = await Picture.open(file, name);
+    if (mine !== opened) return next.close(); // another was chosen meanwhile
+    await showPicture(next);
   } catch (error) {
     return announce((error as Error).message);
   }
   shown = null;
-  drawn = [];
-  question.fill([]);
+  begin();
   redraw();
   announce(`${name}, ${picture!.width} × ${picture!.height} pixels.`);
   find("field").focus();
@@ -61,6 +75,13 @@ async function showPicture(next: Picture): Promise<void> {
   stages[1].element.hidden = chosen.length < 2;
   await Promise.all(stages.filter((stage) => !stage.element.hidden).map((stage) => stage.show(next)));
   if (before !== next) before?.close();
+}
+
+/** Begins anew: nothing is drawn, and nothing was said before. */
+function begin(): void {
+  goOn(null);
+  question.fill([]);
+  sketch.empty();
 }
 
 /** The first file of a paste or drop that is a picture. */
@@ -78,25 +99,20 @@ async function openSample(name: string): Promise<void> {
 
 // ---- Places that are drawn
 
-function addDrawn(kind: Kind, points: Pt[]): void {
-  let number = 1;
-  while (drawn.some((one) => one.number === number)) number++;
-  const one = { number, kind, points };
-  drawn.push(one);
-  question.name(one);
-  redraw();
-  announce(`${kind} ${number} is drawn and stands in the question.`);
-}
+const placesOf = (...some: Turn[]) => some.flatMap((turn) => turn.question).filter((part) => typeof part !== "string");
 
-function removeDrawn(one: Drawn): void {
-  drawn = drawn.filter((other) => other !== one);
-  question.forget(one);
-  redraw();
+/** Takes hold of a place on the picture, so that it can be moved. */
+function reach(one: Drawn): void {
+  takeTool(null);
+  sketch.hold({ number: one.number, corner: -1 });
+  stages[0].focusOn({ number: one.number, corner: -1 });
+  announce(`${one.kind} ${one.number} can be moved: pull it or its corners, or press arrows; Tab goes to its corners.`);
 }
 
 function takeTool(kind: Kind | null): void {
   const why = kind && whyNotDrawn(chosen, kind);
   if (why) return announce(why);
+  if (kind) sketch.hold(null);
   pens.forEach((pen) => pen.take(kind));
   document
     .querySelectorAll<HTMLElement>("[data-tool]")
@@ -106,39 +122,30 @@ function takeTool(kind: Kind | null): void {
 
 /** Draws all marks: what is asked about, and the places of the answers that are shown. */
 function redraw(): void {
-  const past = (shown?.question ?? []).filter((part): part is Drawn => typeof part !== "string" && !drawn.includes(part));
   stages.forEach((stage, index) => {
     if (!stage.picture || stage.element.hidden) return;
     const answer = shown?.answers[index];
     const [shapes, pins] = answer ? answerMarks(answer, stage) : [[], []];
-    const [drawnShapes, drawnPins] = drawnMarks(drawn, past, answer, stage);
-    stage.shapes.replaceChildren(...shapes, ...drawnShapes, ...keep(stage.shapes, ".pen"));
-    stage.pins.replaceChildren(...pins, ...drawnPins, ...keep(stage.pins, ".cursor"));
-    stage.settle();
+    stage.draw("said", shapes, pins);
     stage.element.querySelector(".stage-name")!.textContent = stages[1].element.hidden ? "" : ((answer?.model ?? chosen[index])?.id ?? "");
   });
-  const chips = drawn.map((one) =>
-    make(
-      "li",
-      {},
-      make(
-        "button",
-        { type: "button", class: "name", title: "Put into the question", click: () => question.name(one) },
-        make("span", { class: "chip" }, `${one.number}`),
-        ` ${one.kind}`,
-      ),
-      make(
-        "button",
-        { type: "button", class: "remove", "aria-label": `Remove ${one.kind} ${one.number}`, click: () => removeDrawn(one) },
-        icon("cross"),
-      ),
-    ),
-  );
-  find("drawn").replaceChildren(...chips);
+  redrawDrawn();
   tellWhatCanBeAsked();
 }
 
-const keep = (group: Element, which: string) => group.querySelectorAll(which);
+function redrawDrawn(): void {
+  const asked = shown ? placesOf(shown) : [];
+  stages.forEach((stage, index) => {
+    if (stage.picture && !stage.element.hidden)
+      stage.draw("drawn", ...drawnMarks(sketch.drawn, asked, sketch.held, shown?.answers[index], stage));
+  });
+}
+
+/** After a change to what is drawn. */
+function sketched(): void {
+  redrawDrawn();
+  sketch.list();
+}
 
 // ---- Models
 
@@ -167,6 +174,7 @@ function fillPickers(): void {
     });
   });
   tellWhatCanBeAsked();
+  tellDialogue(after, chosen);
 }
 
 async function compare(): Promise<void> {
@@ -178,6 +186,7 @@ async function compare(): Promise<void> {
 
 /** Shows the picture once, or twice for two models. */
 async function fitStages(two: boolean): Promise<void> {
+  if (stages[1].element.hidden !== two) return;
   stages[1].element.hidden = !two;
   if (two && picture && stages[1].picture !== picture) await stages[1].show(picture);
   if (two && picture) stages.forEach((stage) => stage.home());
@@ -205,7 +214,7 @@ function whyNever(verb: Verb): string {
 
 /** What is still missing from a question. */
 function whyNotYet(verb: Verb): string {
-  if (verb === "describe" && !drawn.length) return "Draw the places first.";
+  if (verb === "describe" && !sketch.drawn.length) return "Draw the places first.";
   if ((verb === "locate" || verb === "segment") && !question.words)
     return `Write what to ${verb === "locate" ? "locate" : "outline"}; “;” separates several.`;
   if (verb === "ask" && !question.parts.length) return "Write a question first.";
@@ -216,25 +225,22 @@ function whyNotYet(verb: Verb): string {
 
 function askedBy(verb: Verb): Parts {
   if (verb === "ask") return question.parts;
-  if (verb === "describe") return [...drawn];
+  if (verb === "describe") return [...sketch.drawn];
   return verb === "locate" || verb === "segment" ? [question.words] : [];
 }
 
 async function ask(verb: Verb): Promise<void> {
   const why = whyNever(verb) || whyNotYet(verb);
   if (why || asking) return announce(why || "An answer is being written; stop it first.");
-  const answers = chosen.map((model): Answer => ({
-    model,
-    text: "",
-    spans: [],
-    state: "asking",
-    trouble: "",
-    isTrace: isTraceOf(model, verb),
-    least: 0,
-    played: isStill() ? Infinity : 0,
-  }));
-  const turn: Turn = { id: ++turns, picture: picture!, verb, question: askedBy(verb), answers };
-  const card = new Card(turn, { show: (one) => void show(one), remove, marks: (one) => one === shown && redraw(), drawing });
+  const answers = chosen.map((model) => answerOf(model, verb));
+  const turn: Turn = { id: ++turns, picture: picture!, verb, question: askedBy(verb), answers, after: verb === "ask" ? after : null };
+  const card = new Card(turn, {
+    show: (one) => void show(one),
+    remove,
+    marks: (one) => one === shown && redraw(),
+    drawing,
+    goOn: (one) => void takeUp(one),
+  });
   cards.set(turn, card);
   append(card);
   await show(turn);
@@ -245,11 +251,10 @@ async function ask(verb: Verb): Promise<void> {
   await Promise.all(answers.map((answer) => answerTo(turn, answer, card, asking!.signal)));
   asking = null;
   document.body.classList.remove("is-asking");
+  if (turn.after && turn.after === after && answers.some((answer) => answer.text)) goOn(turn);
   announce(answers.find((answer) => answer.trouble)?.trouble ?? "");
   card.element.scrollIntoView({ block: "nearest" });
 }
-
-const isStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 async function answerTo(turn: Turn, answer: Answer, card: Card, signal: AbortSignal): Promise<void> {
   let due = 0;
@@ -261,38 +266,50 @@ async function answerTo(turn: Turn, answer: Answer, card: Card, signal: AbortSig
       card.refresh(answer);
     });
   };
-  try {
-    if (turn.verb === "ask") await chat(answer.model, turn.picture, turn.question, heard, signal);
-    else heard(...(await tell(answer.model, turn.picture, turn.verb, aboutOf(turn), signal)));
-    answer.state = "done";
-  } catch (error) {
+  await askFor(turn, answer, heard, signal).catch((error: Error) => {
     answer.state = signal.aborted ? "stopped" : "failed";
-    answer.trouble = signal.aborted ? "Stopped." : (error as Error).message;
-    if ((error as Refused).status === 401) find<HTMLDialogElement>("key").showModal();
-  }
+    answer.trouble = signal.aborted ? "Stopped." : error.message;
+    if (error instanceof Refused && error.status === 401) find<HTMLDialogElement>("key").showModal();
+  });
   cancelAnimationFrame(due);
   if (!answer.isTrace) answer.played = Infinity;
   else if (answer.played === 0) card.play(answer);
   card.refresh(answer);
 }
 
+/** Lets the next question go on from a turn, or stand alone. */
+function goOn(turn: Turn | null): void {
+  after = turn;
+  for (const [one, card] of cards) card.element.querySelector(".go-on")?.setAttribute("aria-pressed", String(one === after));
+  tellDialogue(after, chosen);
+}
+
+/** Takes a conversation up where a turn ended, with the places that it spoke of. */
+async function takeUp(turn: Turn): Promise<void> {
+  if (!turn.answers.some((answer) => answer.text)) return announce("There is no answer to go on from.");
+  await show(turn);
+  goOn(turn);
+  sketch.recall(placesOf(...upTo(turn)));
+  find("field").focus();
+  announce("The next question goes on from this answer.");
+}
+
 async function show(turn: Turn): Promise<void> {
-  const before = shown;
   shown = turn;
   for (const [one, card] of cards) card.element.classList.toggle("shown", one === turn);
   if (turn.picture !== picture) {
-    drawn = [];
-    question.fill([]);
+    begin();
     await showPicture(turn.picture);
   }
   await fitStages(chosen.length > 1 || turn.answers.length > 1);
-  if (before !== turn) redraw();
+  redraw();
 }
 
 function remove(turn: Turn): void {
   cards.get(turn)!.element.remove();
   cards.delete(turn);
   if (shown === turn) shown = null;
+  if (upTo(after).includes(turn)) goOn(null);
   redraw();
   find("field").focus();
 }
@@ -303,8 +320,9 @@ const drawing = (turn: Turn, answer: Answer) => (turn === shown ? stages[turn.an
 
 function listenToAll(): void {
   moveTogether(stages[0], stages[1]);
+  stages.forEach((stage) => new Grip(stage, sketch));
   stages.forEach((stage, index) =>
-    listen(stage.drawing, (span) => shown?.answers[index] && cards.get(shown)!.light(shown.answers[index], span)),
+    listen(stage.element, (span) => shown?.answers[index] && cards.get(shown)!.light(shown.answers[index], span)),
   );
   find("file").addEventListener("change", (event) => {
     const [file] = (event.target as HTMLInputElement).files!;
@@ -327,7 +345,12 @@ function listenToAll(): void {
   find("field").addEventListener("change", tellWhatCanBeAsked);
   find("stop").addEventListener("click", () => asking?.abort());
   find("compare").addEventListener("click", () => void compare());
-  find("clear").addEventListener("click", () => [...drawn].forEach(removeDrawn));
+  find("clear").addEventListener("click", () => sketch.remove(...sketch.drawn));
+  find("anew").addEventListener("click", () => {
+    goOn(null);
+    find("field").focus();
+    announce("The next question stands alone.");
+  });
   document.addEventListener("paste", (event) => take(event.clipboardData) && event.preventDefault());
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -347,17 +370,24 @@ function listenToAll(): void {
 }
 
 function zoom(factor: number): void {
-  if (picture) factor ? stages[0].zoomBy(factor) : stages[0].home();
+  if (picture) stages.filter((stage) => !stage.element.hidden).forEach((stage) => (factor ? stage.zoomBy(factor) : stage.home()));
 }
 
 /** The tools by letters, outside of fields: as their titles say. */
 function byKey(event: KeyboardEvent): void {
   const isWriting = (event.target as HTMLElement).closest("input, [contenteditable=true], dialog");
-  if (isWriting || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (isWriting || event.altKey) return;
+  if (event.ctrlKey || event.metaKey) {
+    if (event.key.toLowerCase() !== "z") return;
+    event.preventDefault();
+    return event.shiftKey ? sketch.redo() : sketch.undo();
+  }
   const tool = TOOLS["mpbgs".indexOf(event.key)];
   if (event.key.length === 1 && tool !== undefined) takeTool(tool);
+  else if (event.key === "Escape" && sketch.held) sketch.hold(null);
   else if (event.key === "Escape") takeTool(null);
-  else if ((event.key === "Delete" || event.key === "Backspace") && drawn.length) removeDrawn(drawn[drawn.length - 1]);
+  else if (event.key === "Delete" || event.key === "Backspace")
+    sketch.remove(...(sketch.held ? sketch.drawn.filter((one) => one.number === sketch.held!.number) : sketch.drawn.slice(-1)));
 }
 
 for (const verb of ["locate", "segment", "describe", "caption", "caption_detailed", "caption_grounded", "detect", "dense"] as Verb[]) {

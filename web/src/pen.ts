@@ -1,6 +1,6 @@
 /** Drawing places on the picture: points, boxes, polygons and scribbles, by mouse, finger or keys. */
 import { announce, makeSvg } from "./dom";
-import { colourOf, type Answer, type Drawn, type Kind, type Pt } from "./kinds";
+import type { Kind, Pt } from "./kinds";
 import { clamp, type Stage } from "./stage";
 
 const NEAR_PX = 10;
@@ -54,7 +54,8 @@ export class Pen {
   }
 
   private byKey(event: KeyboardEvent): void {
-    if (!this.kind || !this.stage.picture || event.ctrlKey || event.metaKey || event.altKey) return;
+    const isOnMark = (event.target as Element).closest("[data-hold]") !== null; // that is moved by these keys
+    if (!this.kind || !this.stage.picture || isOnMark || event.ctrlKey || event.metaKey || event.altKey) return;
     const step = event.shiftKey ? 0.05 : 0.01;
     const ways: Record<string, Pt> = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (event.key in ways) {
@@ -153,33 +154,4 @@ export class Pen {
 function thinned(points: Pt[], most = 256): Pt[] {
   if (points.length <= most) return points;
   return Array.from({ length: most }, (_, index) => points[Math.round((index * (points.length - 1)) / (most - 1))]);
-}
-
-/** Shows places that were drawn, each with its number; those of a question asked before are `past`. What an answer says of one lights up with it. */
-export function drawnMarks(
-  drawn: Drawn[],
-  past: Drawn[],
-  answer: Answer | undefined,
-  stage: Stage,
-): [shapes: SVGElement[], pins: SVGElement[]] {
-  const { width, height } = stage.picture!;
-  const shapes: SVGElement[] = [];
-  const pins: SVGElement[] = [];
-  for (const one of [...past, ...drawn]) {
-    const span = answer?.spans.findIndex(({ regions }) => regions.some((place) => place.number === one.number)) ?? -1;
-    const told = span < 0 ? {} : { "data-span": span, "--c": colourOf(answer!, span) };
-    const given = { class: `drawn ${one.kind}${drawn.includes(one) ? "" : " past"}`, "data-number": one.number, ...told };
-    const way = one.points.map(([x, y]) => `${x * width},${y * height}`).join(" ");
-    const [[x0, y0], [x1, y1]] = [one.points[0], one.points[one.points.length - 1]];
-    if (one.kind === "box") {
-      const sides = { x: x0 * width, y: y0 * height, width: (x1 - x0) * width, height: (y1 - y0) * height };
-      shapes.push(makeSvg("rect", { ...given, class: `${given.class} halo`, ...sides }), makeSvg("rect", { ...given, ...sides }));
-    } else if (one.kind !== "point") {
-      const name = one.kind === "polygon" ? "polygon" : "polyline";
-      shapes.push(makeSvg(name, { ...given, class: `${given.class} halo`, points: way }), makeSvg(name, { ...given, points: way }));
-    }
-    const label = makeSvg("text", { "text-anchor": "middle", dy: "0.35em" }, `${one.number}`);
-    pins.push(makeSvg("g", { ...given, "data-at": `${x0} ${y0}` }, makeSvg("circle", { r: 10 }), label));
-  }
-  return [shapes, pins];
 }

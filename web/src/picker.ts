@@ -51,7 +51,11 @@ function menuOf(picker: HTMLDetailsElement, models: Model[], chose: (model: Mode
       make("input", { type: "radio", name: `model-${picker.id}`, value: model.id, change: () => chose(model) }),
       make("span", {}, make("strong", {}, model.id), ` ${model.family}`),
       badges(model),
-      make("span", { class: "verbs-of" }, [...model.can].map((verb) => SAID[verb] ?? verb).join(" · ")),
+      make(
+        "span",
+        { class: "verbs-of" },
+        [...[...model.can].map((verb) => SAID[verb] ?? verb), ...(model.turns ? [] : ["each question alone"])].join(" · "),
+      ),
     ),
   );
   const byKey = (event: Event) => {
@@ -76,7 +80,9 @@ function badges(model: Model): HTMLElement {
 /** Menus close when something else is pressed, and by Escape. */
 export function closeMenus(): void {
   const open = () => document.querySelectorAll<HTMLDetailsElement>("details.menu-of[open]");
-  document.addEventListener("pointerdown", (event) => open().forEach((menu) => (menu.open = menu.contains(event.target as Node))));
+  document.addEventListener("pointerdown", (event) => open().forEach((menu) => (menu.open = menu.contains(event.target as Node))), {
+    capture: true,
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     open().forEach((menu) => {

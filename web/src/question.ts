@@ -7,7 +7,7 @@ export class Question {
 
   constructor(
     private readonly field: HTMLElement,
-    private readonly drawn: () => Drawn[],
+    private readonly drawn: () => readonly Drawn[],
     sent: () => void,
   ) {
     field.addEventListener("keydown", (event) => {
@@ -31,7 +31,7 @@ export class Question {
 
   /** Words and places in their order; texts are joined, and blank at neither end. */
   get parts(): Parts {
-    const parts: Parts = [];
+    const parts: (string | Drawn)[] = [];
     const add = (part: string | Drawn) => {
       const last = parts[parts.length - 1];
       if (typeof part === "string" && typeof last === "string") parts[parts.length - 1] = last + part;
@@ -77,7 +77,8 @@ export class Question {
   /** Takes the chips of a place away. */
   forget(place: Drawn): void {
     this.field.querySelectorAll(`[data-number="${place.number}"]`).forEach((one) => one.remove());
-    if (this.words.replace(/\s/g, "") === "Whatis?") this.field.replaceChildren(); // what the page wrote itself
+    const isAlone = this.parts.every((part) => typeof part === "string");
+    if (isAlone && this.words.replace(/\s/g, "") === "Whatis?") this.field.replaceChildren(); // what the page wrote itself
     this.changed();
   }
 

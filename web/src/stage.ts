@@ -1,7 +1,7 @@
 /** One view of the picture: OpenSeadragon moves it, and over it lies a drawing whose marks stay on their places. */
 import OpenSeadragon from "openseadragon";
 import { makeSvg } from "./dom";
-import type { Pt } from "./kinds";
+import type { Held, Pt } from "./kinds";
 import type { Picture } from "./picture";
 
 // OpenSeadragon adds an inline style unless it finds one that is marked so; the page's policy forbids inline styles.
@@ -16,6 +16,8 @@ export class Stage {
   readonly shapes = makeSvg("g");
   /** In here marks keep their size on the screen; each says by `data-at` where it stands. */
   readonly pins = makeSvg("g");
+  /** The marks of what was said, and over them those of what was drawn: a group of shapes and one of pins for each. */
+  private readonly layers = { said: [makeSvg("g"), makeSvg("g")], drawn: [makeSvg("g"), makeSvg("g")] };
   picture: Picture | null = null;
   private isWhole = true;
 
@@ -35,16 +37,27 @@ export class Stage {
       gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
     } as OpenSeadragon.Options);
     this.drawing.append(this.shapes, this.pins);
+    for (const [shapes, pins] of Object.values(this.layers)) {
+      this.shapes.append(shapes);
+      this.pins.append(pins);
+    }
     this.viewer.canvas.append(this.drawing);
     this.viewer.canvas.setAttribute("aria-label", "Picture. Arrows move it, plus and minus zoom, 0 shows the whole.");
     this.viewer.canvas.setAttribute("role", "application");
     this.viewer.addHandler("update-viewport", () => this.settle());
+    this.viewer.addHandler("canvas-key", (event) => {
+      // OpenSeadragon has further keys, which turn and mirror the picture; letters are the page's.
+      const isMove = /^(Arrow.*|[-_+=0])$/.test((event.originalEvent as KeyboardEvent).key);
+      event.preventDefaultAction = event.preventDefaultAction || !isMove;
+    });
     this.viewer.addHandler(
       "zoom",
       () => (this.isWhole = Math.abs(this.viewer.viewport.getZoom() / this.viewer.viewport.getHomeZoom() - 1) < 0.01),
     );
+    let wasWhole = true;
+    this.viewer.addHandler("resize", () => (wasWhole = this.isWhole)); // resizing zooms, too
     this.viewer.addHandler("after-resize", () => {
-      if (this.isWhole) this.viewer.viewport.goHome(true);
+      if (wasWhole) this.viewer.viewport.goHome(true);
       this.settle();
     });
   }
@@ -55,6 +68,21 @@ export class Stage {
     this.viewer.open(picture.tiles() as OpenSeadragon.TileSourceSpecifier);
     await opened;
     this.settle();
+  }
+
+  /** Draws the marks of a layer anew; one that has the focus keeps it. */
+  draw(layer: "said" | "drawn", shapes: SVGElement[], pins: SVGElement[]): void {
+    const hold = this.pins.querySelector<SVGElement>("[data-hold]:focus")?.dataset.hold;
+    const [shapesOf, pinsOf] = this.layers[layer];
+    shapesOf.replaceChildren(...shapes);
+    pinsOf.replaceChildren(...pins);
+    this.settle();
+    if (hold) this.pins.querySelector<SVGElement>(`[data-hold="${hold}"]`)?.focus({ preventScroll: true });
+  }
+
+  /** Gives the focus to the mark of a place, or of its corner. */
+  focusOn({ number, corner }: Held): void {
+    this.pins.querySelector<SVGElement>(`[data-hold="${number} ${corner}"]`)?.focus({ preventScroll: true });
   }
 
   /** Puts the drawing where the picture is. */

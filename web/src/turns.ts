@@ -1,7 +1,8 @@
 /** The history of the session: each turn a card with the question, the answers of one or two models, and what can be done with them. */
 import { key } from "./api";
+import { asCurl, asPython } from "./calls";
 import { announce, find, icon, make } from "./dom";
-import { asCoco, asCurl, asJson, asLabelStudio, asPng, asPython, save } from "./exports";
+import { asCoco, asJson, asLabelStudio, asPng, save } from "./exports";
 import { hasScores, isBelow, type Answer, type Turn } from "./kinds";
 import { SAID } from "./picker";
 import { chip } from "./question";
@@ -16,6 +17,8 @@ export interface Wishes {
   remove(turn: Turn): void;
   /** The marks of an answer are to be drawn anew. */
   marks(turn: Turn, answer: Answer): void;
+  /** The next question is to go on from a turn. */
+  goOn(turn: Turn): void;
   /** The drawing of the picture in which an answer's marks are, or null where it is not shown. */
   drawing(turn: Turn, answer: Answer): Element | null;
 }
@@ -33,15 +36,18 @@ export class Card {
     const verb = turn.verb === "ask" ? null : make("span", { class: "verb" }, SAID[turn.verb]);
     const thumbnail = make("img", { src: turn.picture.thumbnail, alt: "", width: 40, height: 40 });
     const question = make("span", { class: "asked" }, verb, ...asked);
+    const from = turn.after && make("span", { class: "from", title: `Goes on from “${titleOf(turn.after)}”` }, icon("on"));
+    if (from) from.append(make("span", { class: "unseen" }, `${from.title}: `));
     const head = make(
       "button",
       { class: "turn-head", type: "button", title: "Show this on the picture", click: () => wishes.show(turn) },
       thumbnail,
+      from,
       question,
     );
     this.element = make(
       "li",
-      { class: "turn" },
+      { class: turn.after ? "turn goes-on" : "turn" },
       head,
       make("div", { class: "answers" }, ...turn.answers.map((answer) => this.body(answer))),
       this.foot(),
@@ -64,6 +70,7 @@ export class Card {
     words.replaceChildren(...wordsOf(answer));
     if (answer.state === "done" && !answer.text) words.append(make("em", {}, "Nothing was said."));
     body.querySelector(".trouble")!.textContent = answer.trouble;
+    body.querySelector(".note")!.textContent = answer.note;
     this.tune(answer, body.querySelector<HTMLElement>(".tune")!);
     this.wishes.marks(this.turn, answer);
   }
@@ -96,6 +103,7 @@ export class Card {
       name,
       make("p", { class: "words" }),
       make("p", { class: "trouble" }),
+      make("p", { class: "note" }),
       make("div", { class: "tune" }),
     );
     const words = body.querySelector(".words")!;
@@ -166,8 +174,8 @@ export class Card {
             (error: Error) => announce(error.message),
           ),
       );
-    const copy = (make: (turn: Turn, model: string, withKey: boolean) => string) => async () => {
-      const calls = turn.answers.map((answer) => make(turn, answer.model.id, key() !== "")).join("\n");
+    const copy = (make: (turn: Turn, answer: Answer, withKey: boolean) => string) => async () => {
+      const calls = turn.answers.map((answer) => make(turn, answer, key() !== "")).join("\n");
       await navigator.clipboard.writeText(calls).then(
         () => announce("Copied."),
         () => announce("The browser did not let the page copy."),
@@ -176,6 +184,18 @@ export class Card {
     return make(
       "div",
       { class: "turn-foot" },
+      turn.verb === "ask" &&
+        make(
+          "button",
+          {
+            class: "small go-on",
+            type: "button",
+            title: "Let the next question go on from this answer",
+            click: () => this.wishes.goOn(turn),
+          },
+          icon("on"),
+          "Go on",
+        ),
       menu("Save", [
         ["JSON", () => save(asJson(turn), `${stem}.json`)],
         ["Picture (PNG)", png],
@@ -200,6 +220,9 @@ export class Card {
     );
   }
 }
+
+/** A question in one line. */
+const titleOf = ({ question }: Turn) => question.map((part) => (typeof part === "string" ? part : `[${part.number}]`)).join("");
 
 function menu(name: string, items: [name: string, work: () => void][]): HTMLElement {
   const details = make("details", { class: "menu-of" }, make("summary", { class: "small" }, name));

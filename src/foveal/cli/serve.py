@@ -1,10 +1,13 @@
 """foveal serve: models behind OpenAI's chat completions, with regions as parts of a message."""
 
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 from foveal.cli.settings import DEFAULT_MODEL, MODEL_HELP, Device, open_session
+from foveal.zoo import find_model
 
 __all__ = ["serve"]
 
@@ -22,6 +25,17 @@ _Scenes = Annotated[int, typer.Option(envvar="FOVEAL_SCENE_MB", help="Megabytes 
 _Body = Annotated[int, typer.Option(envvar="FOVEAL_BODY_MB", help="The most megabytes of a request.")]
 _Pixels = Annotated[int, typer.Option(envvar="FOVEAL_PIXELS", help="The most pixels of an image.")]
 _Drain = Annotated[float, typer.Option(envvar="FOVEAL_DRAIN_S", help="Seconds that open answers have once the server is told to end.")]
+_Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(envvar="FOVEAL_ENGINE", help="One process, or several behind Ray Serve, on the cluster of RAY_ADDRESS or here."),
+]
+_Replicas = Annotated[str, typer.Option(envvar="FOVEAL_REPLICAS", help="With ray: how many processes; 2:8 has from 2 to 8, as there is work.")]
+_Ongoing = Annotated[
+    float | None,
+    typer.Option(envvar="FOVEAL_TARGET_ONGOING", help="With ray: requests at once that a process is meant for; half of --batch, unless given."),
+]
+_Cpus = Annotated[float, typer.Option(envvar="FOVEAL_REPLICA_CPUS", help="With ray: CPUs of a process, and threads of its model.")]
+_Gpus = Annotated[float, typer.Option(envvar="FOVEAL_REPLICA_GPUS", help="With ray: GPUs of a process; a fraction shares one.")]
 
 
 def serve(
@@ -40,6 +54,11 @@ def serve(
     body_mb: _Body = 64,
     pixels: _Pixels = 120_000_000,
     drain_s: _Drain = 30.0,
+    engine: _Engine = "local",
+    replicas: _Replicas = "1",
+    target_ongoing: _Ongoing = None,
+    replica_cpus: _Cpus = 1.0,
+    replica_gpus: _Gpus = 0.0,
 ) -> None:
     """Serve models over HTTP: OpenAI's chat completions with regions, scenes, and a page in the browser."""
     from foveal.serve.limits import Limits
@@ -64,4 +83,15 @@ def serve(
     )
     names = models or [DEFAULT_MODEL]
     log_to_stderr()
-    run(settings, {name: open_session(name, device) for name in names})
+    if engine == "local":
+        run(settings, {name: open_session(name, device) for name in names})
+        return
+    from foveal.serve.cluster import replicas_of, run_on_ray
+
+    wanted = replicas_of(replicas, ongoing=max(1.0, batch / 2) if target_ongoing is None else target_ongoing, cpus=replica_cpus, gpus=replica_gpus)
+    run_on_ray(settings, {name: partial(open_session, _place(name), device) for name in names}, wanted)
+
+
+def _place(name: str) -> str:
+    """A model's name, or its whole path: a replica may run in another folder. ValueError for one that is not there."""
+    return str(Path(name).resolve()) if find_model(name) == name and Path(name).is_dir() else name

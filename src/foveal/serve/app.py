@@ -19,6 +19,7 @@ from foveal.serve.desk import Desk, GoneError, status_of
 from foveal.serve.doors import Doors, error_object
 from foveal.serve.manual import manual_page
 from foveal.serve.scene_routes import scene_routes
+from foveal.serve.scenes import Shelf
 from foveal.serve.settings import ServeSettings
 from foveal.session import Session
 
@@ -35,12 +36,12 @@ _PAGE_HEADERS = {
 }
 
 
-def create_app(settings: ServeSettings, sessions: Mapping[str, Session]) -> FastAPI:
+def create_app(settings: ServeSettings, sessions: Mapping[str, Session], shelf: Shelf | None = None) -> FastAPI:
     """An ASGI app that serves these models; the first is asked where a request names none. Its workers end with the app's lifespan.
 
-    `app.state.desk` is what the routes share.
+    `app.state.desk` is what the routes share; servers that share a `shelf` answer questions about each other's scenes.
     """
-    desk = Desk(settings, sessions)
+    desk = Desk(settings, sessions, shelf)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -147,5 +148,6 @@ def _model(name: str, session: Session) -> dict[str, Any]:
         "verbs": [verb for verb, is_known in known.items() if is_known],
         "forms": list(verbs.forms),
         "every_word": verbs.every_word,
+        "turns": verbs.turns,
     }
     return {"id": name, "object": "model", "created": 0, "owned_by": "foveal", "foveal": about}

@@ -34,7 +34,7 @@ def chat_routes(desk: Desk) -> APIRouter:
         _refuse_other_kinds(body)
         images = images_of(body.messages, desk.settings.limits)
         model = body.model
-        engine = desk.engine(_model_of(desk, images) if model is None else model)
+        engine = desk.engine(await _model_of(desk, images) if model is None else model)
         scene = await desk.scene_of(engine, images)
         sizes = [(picture.width, picture.height) for picture in (scene.picture, *scene.others)]
         turns = await asyncio.to_thread(turns_of, body.messages, sizes, desk.settings.limits)  # polygons are drawn
@@ -137,10 +137,10 @@ def _event(said: Mapping[str, Any]) -> str:
     return f"data: {json.dumps(said, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
-def _model_of(desk: Desk, images: list[ImageRef]) -> str | None:
+async def _model_of(desk: Desk, images: list[ImageRef]) -> str | None:
     """The model that looked at the scene, where a request names a scene and no model."""
     named = next((image.scene for image in images if image.scene is not None), None)
-    return None if named is None else desk.scenes.get(named).model
+    return None if named is None else (await desk.kept(named)).model
 
 
 def _refuse_other_kinds(body: ChatBody) -> None:

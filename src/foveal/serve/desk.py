@@ -11,10 +11,10 @@ from starlette.requests import Request
 from foveal.data.remote import UrlPolicy, read_url
 from foveal.grounding import Example, GroundedText
 from foveal.serve.batching import BusyError, ClosedError, Engine, LateError, MemoryShortError, Question
-from foveal.serve.limits import RefusedError, read_image
+from foveal.serve.limits import RefusedError, check_id, read_image
 from foveal.serve.metrics import Metrics
 from foveal.serve.reading import ImageRef
-from foveal.serve.scenes import Kept, SceneStore, scene_id
+from foveal.serve.scenes import Kept, SceneStore, Shelf, scene_id
 from foveal.serve.settings import ServeSettings
 from foveal.session import Answer, Options, Scene, Session
 
@@ -39,18 +39,19 @@ class News:
 
 
 class Desk:
-    """The models of a server, and the scenes that they keep. Its methods are called in the event loop."""
+    """The models of a server, and the scenes that they keep; those on the `shelf` are shared with other servers. Its methods are called in the event
+    loop."""
 
-    def __init__(self, settings: ServeSettings, sessions: Mapping[str, Session]) -> None:
+    def __init__(self, settings: ServeSettings, sessions: Mapping[str, Session], shelf: Shelf | None = None) -> None:
         if not sessions:
             raise ValueError("no model is to be served; at least one is wanted.")
-        self.settings, self.metrics = settings, Metrics()
-        self.scenes = SceneStore(settings.scene_bytes, settings.scene_s, self.metrics)
+        self.settings, self.metrics, self.shelf = settings, Metrics(), shelf
+        self.scenes: SceneStore[Scene] = SceneStore(settings.scene_bytes, settings.scene_s, self.metrics)
         self.engines = {name: Engine(name, session, settings, self.metrics) for name, session in sessions.items()}
         self.policy = UrlPolicy(allowed_hosts=settings.url_hosts)
         self.is_closing = False
         self._decoding = asyncio.Semaphore(_DECODING)
-        self._looking: dict[str, asyncio.Task[Kept]] = {}
+        self._looking: dict[str, asyncio.Task[Kept[Scene]]] = {}
 
     def engine(self, name: str | None) -> Engine:
         """The worker of a model, or of the first; `RefusedError` (404) for a model that is not served."""
@@ -67,7 +68,41 @@ class Desk:
 
     # -- images -------------------------------------------------------------------------------------------------------------------
 
-    async def look(self, engine: Engine, data: bytes) -> Kept:
+    async def keep(self, engine: Engine, data: bytes) -> Kept[Scene]:
+        """The scene of an encoded image, to be asked about by its id, by other servers too where there is a shelf."""
+        kept = await self.look(engine, data)
+        if self.shelf is not None:
+            await self.shelf.put(kept.id, kept.model, data)
+        return kept
+
+    async def kept(self, name: str) -> Kept[Scene]:
+        """The scene of an id, which stays longer for that; one that another server put on the shelf is looked at here. Errors of `SceneStore.get`."""
+        if self.shelf is None:
+            return self.scenes.get(name)
+        here = self.scenes.find(check_id(name))
+        model, data = await self._shared(self.shelf, name, here)
+        return here or await self.look(self.engine(model), data or b"")
+
+    async def drop(self, name: str) -> None:
+        """Lets a scene go, on the shelf too; errors of `SceneStore.get`."""
+        if self.shelf is None:
+            self.scenes.drop(name)
+            return
+        await self._shared(self.shelf, name, self.scenes.find(check_id(name)))
+        await self.shelf.drop(name)
+        self.scenes.forget(name)
+
+    async def _shared(self, shelf: Shelf, name: str, here: Kept[Scene] | None) -> tuple[str, bytes | None]:
+        """What the shelf has of a scene; one that is gone there is gone here, and of one that is here a shelf that began anew need not know."""
+        try:
+            return await shelf.use(name, known=here is not None)
+        except RefusedError as error:
+            if here is None or error.status == 410:
+                self.scenes.forget(name)
+                raise
+            return here.model, None
+
+    async def look(self, engine: Engine, data: bytes) -> Kept[Scene]:
         """The scene of an encoded image: the one that is kept, or a new one. Those who want the same at once wait for one look."""
         name = await asyncio.to_thread(scene_id, engine.name, data)
         if (kept := self.scenes.find(name)) is not None:
@@ -81,7 +116,7 @@ class Desk:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # one that nobody waits for any more says nothing
         return await asyncio.shield(task)
 
-    async def _look(self, engine: Engine, name: str, data: bytes) -> Kept:
+    async def _look(self, engine: Engine, name: str, data: bytes) -> Kept[Scene]:
         async with self._decoding:
             image = await asyncio.to_thread(read_image, data, self.settings.limits)
             try:
@@ -105,7 +140,7 @@ class Desk:
         scenes = []
         for image in images:
             if image.scene is not None:
-                kept = self.scenes.get(image.scene)
+                kept = await self.kept(image.scene)
                 if kept.model != engine.name:
                     raise RefusedError(400, f"The scene {kept.id} was looked at by {kept.model}, and {engine.name} is asked about it.")
                 self.metrics.looks.labels("yes").inc()

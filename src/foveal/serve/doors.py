@@ -66,6 +66,9 @@ class Doors:
             await self.app(scope, _again(body, receive), told)
         except RefusedError as error:
             await _refuse(told, error.status, str(error))
+        except asyncio.CancelledError:  # on a cluster this is how it is told that the client is gone
+            status[0] = status[0] if begun[0] else 499
+            raise
         except Exception as error:  # it goes no further: others would write down what it says
             note_fault(error, request=name)
             if not begun[0]:

@@ -17,7 +17,7 @@ class JsonLines(logging.Formatter):
         """One line."""
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         told = {"time": when, "level": record.levelname.lower(), "event": record.getMessage()}
-        told |= {name: value for name, value in vars(record).items() if name not in _OWN}
+        told |= {name: value for name, value in vars(record).items() if name not in _OWN and not name.startswith("_")}
         if record.exc_info and record.exc_info[0] is not None:
             told["error"] = record.exc_info[0].__name__  # no message: it may quote what was asked
         return json.dumps(told, ensure_ascii=False, default=str)

@@ -18,6 +18,7 @@ from foveal.serve.protocol import AskBody, CaptionBody, DescribeBody, PhrasesBod
 from foveal.serve.reading import check_parts, question_of
 from foveal.serve.scenes import Kept
 from foveal.serve.telling import answer_object, usage_of
+from foveal.session import Scene
 
 __all__ = ["scene_routes"]
 
@@ -46,15 +47,15 @@ def scene_routes(desk: Desk) -> APIRouter:
     async def look(request: Request) -> dict[str, Any]:
         """Looks at an image once; the same image of the same model is the same scene."""
         data, model = await _image(desk, request)
-        return _scene(await desk.look(desk.engine(model), data))
+        return _scene(await desk.keep(desk.engine(model), data))
 
     @router.get("/v1/scenes/{scene}", summary="What is kept of an image")
     async def get(scene: str) -> dict[str, Any]:
-        return _scene(desk.scenes.get(scene))
+        return _scene(await desk.kept(scene))
 
     @router.delete("/v1/scenes/{scene}", summary="Let a scene go")
     async def delete(scene: str) -> dict[str, Any]:
-        desk.scenes.drop(scene)
+        await desk.drop(scene)
         return {"id": scene, "deleted": True}
 
     @router.post("/v1/scenes/{scene}/ask", summary="Ask in words and regions")
@@ -62,19 +63,19 @@ def scene_routes(desk: Desk) -> APIRouter:
         """One question (`content`), or many (`questions`)."""
         if (body.content is None) == (body.questions is None):
             raise RefusedError(400, "Give either content, one question, or questions, a list of them.")
-        limits, size = desk.settings.limits, desk.scenes.get(scene).scene.size
+        kept, limits = await desk.kept(scene), desk.settings.limits
         asked = [body.content] if body.questions is None else body.questions
         check_count("questions", len(asked), limits.regions)
         check_parts(asked, limits)
-        questions = await asyncio.to_thread(lambda: [question_of(one, [size], limits) for one in asked])
-        return await _answers(desk, request, scene, body, questions)
+        questions = await asyncio.to_thread(lambda: [question_of(one, [kept.scene.size], limits) for one in asked])
+        return await _answers(desk, request, kept, body, questions)
 
     @router.post("/v1/scenes/{scene}/describe", summary="What regions show")
     async def describe(scene: str, body: DescribeBody, request: Request) -> dict[str, Any]:
-        limits, size = desk.settings.limits, desk.scenes.get(scene).scene.size
+        kept, limits = await desk.kept(scene), desk.settings.limits
         check_regions(body.regions, limits)
-        regions = await asyncio.to_thread(lambda: [region_from_json(region, [size], limits) for region in body.regions])
-        return await _answers(desk, request, scene, body, [_verbs(desk, scene).name(region) for region in regions])
+        regions = await asyncio.to_thread(lambda: [region_from_json(region, [kept.scene.size], limits) for region in body.regions])
+        return await _answers(desk, request, kept, body, [_verbs(desk, kept).name(region) for region in regions])
 
     _add_verbs(router, desk)
     return router
@@ -85,29 +86,33 @@ def _add_verbs(router: APIRouter, desk: Desk) -> None:
 
     @router.post("/v1/scenes/{scene}/locate", summary="Where what a phrase names is")
     async def locate(scene: str, body: PhrasesBody, request: Request) -> dict[str, Any]:
-        return await _answers(desk, request, scene, body, _phrases(desk, scene, "location", body.phrases))
+        kept = await desk.kept(scene)
+        return await _answers(desk, request, kept, body, _phrases(desk, kept, "location", body.phrases))
 
     @router.post("/v1/scenes/{scene}/segment", summary="The outline of what a phrase names")
     async def segment(scene: str, body: PhrasesBody, request: Request) -> dict[str, Any]:
-        return await _answers(desk, request, scene, body, _phrases(desk, scene, "segmentation", body.phrases))
+        kept = await desk.kept(scene)
+        return await _answers(desk, request, kept, body, _phrases(desk, kept, "segmentation", body.phrases))
 
     @router.post("/v1/scenes/{scene}/caption", summary="What the image shows")
     async def caption(scene: str, body: CaptionBody, request: Request) -> dict[str, Any]:
-        asked = _verbs(desk, scene).captioned(detailed=bool(body.detailed), grounded=bool(body.grounded))
-        return await _answers(desk, request, scene, body, [asked])
+        kept = await desk.kept(scene)
+        asked = _verbs(desk, kept).captioned(detailed=bool(body.detailed), grounded=bool(body.grounded))
+        return await _answers(desk, request, kept, body, [asked])
 
     @router.post("/v1/scenes/{scene}/detect", summary="All things with their boxes")
     async def detect(scene: str, body: SceneQuestion, request: Request) -> dict[str, Any]:
-        return await _answers(desk, request, scene, body, [_verbs(desk, scene).of("detection")])
+        kept = await desk.kept(scene)
+        return await _answers(desk, request, kept, body, [_verbs(desk, kept).of("detection")])
 
     @router.post("/v1/scenes/{scene}/dense", summary="All things with their boxes, each in words of its own")
     async def dense(scene: str, body: SceneQuestion, request: Request) -> dict[str, Any]:
-        return await _answers(desk, request, scene, body, [_verbs(desk, scene).of("dense_captions")])
+        kept = await desk.kept(scene)
+        return await _answers(desk, request, kept, body, [_verbs(desk, kept).of("dense_captions")])
 
 
-async def _answers(desk: Desk, request: Request, scene: str, body: Any, questions: Sequence[GroundedText]) -> dict[str, Any]:
+async def _answers(desk: Desk, request: Request, kept: Kept[Scene], body: Any, questions: Sequence[GroundedText]) -> dict[str, Any]:
     """Answers to questions about a scene; of many, those that cannot be asked say so, and the others are answered."""
-    kept = desk.scenes.get(scene)
     engine = desk.engine(kept.model)
     if body.model is not None and desk.engine(body.model) is not engine:
         raise RefusedError(400, f"The scene {kept.id} was looked at by {kept.model}, and {body.model} is asked about it.")
@@ -121,11 +126,11 @@ async def _answers(desk: Desk, request: Request, scene: str, body: Any, question
     return {"model": engine.name, "answers": [answer_object(question) for question in found], "usage": usage_of(found)}
 
 
-def _verbs(desk: Desk, scene: str) -> Verbs:
-    return desk.engine(desk.scenes.get(scene).model).session.verbs
+def _verbs(desk: Desk, kept: Kept[Scene]) -> Verbs:
+    return desk.engine(kept.model).session.verbs
 
 
-def _scene(kept: Kept) -> dict[str, Any]:
+def _scene(kept: Kept[Scene]) -> dict[str, Any]:
     width, height = kept.scene.size
     return {
         "id": kept.id,
@@ -138,9 +143,9 @@ def _scene(kept: Kept) -> dict[str, Any]:
     }
 
 
-def _phrases(desk: Desk, scene: str, verb: str, phrases: Sequence[str]) -> list[GroundedText]:
+def _phrases(desk: Desk, kept: Kept[Scene], verb: str, phrases: Sequence[str]) -> list[GroundedText]:
     """The verb's questions about phrases."""
-    limits, verbs = desk.settings.limits, _verbs(desk, scene)
+    limits, verbs = desk.settings.limits, _verbs(desk, kept)
     check_count("phrases", len(phrases), limits.regions)
     words = [plain_text(phrase, limits, name="A phrase").strip() for phrase in phrases]
     if not all(words):

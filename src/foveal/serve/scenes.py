@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from threading import Lock
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from PIL import Image
@@ -18,34 +18,50 @@ from foveal.serve.limits import RefusedError, check_id
 from foveal.serve.metrics import Metrics
 from foveal.session import Scene
 
-__all__ = ["Kept", "SceneStore", "bare", "bytes_of", "scene_id"]
+__all__ = ["Kept", "SceneStore", "Shelf", "bare", "bytes_of", "scene_id"]
+
+_Content = TypeVar("_Content", Scene, bytes)
 
 _REMEMBERED = 10_000
 """How many ids of scenes that are gone are known to have been."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A scene with its id, the name of the model that looked, and the memory that it takes."""
+class Kept(Generic[_Content]):
+    """A scene, or its encoded image, with its id, the name of the model that looked, and the memory that it takes."""
 
     id: str
     model: str
-    scene: Scene
+    scene: _Content
     bytes: int
     expires: float
     """When it goes, by the clock of the world, unless it is used before."""
 
 
-class SceneStore:
-    """The scenes of a server. Threads may share it."""
+@runtime_checkable
+class Shelf(Protocol):
+    """Where servers that share their scenes keep the encoded images of them: a scene is there for all as long as it is here."""
+
+    async def put(self, name: str, model: str, data: bytes) -> None:
+        """Keeps what a scene was made of."""
+
+    async def use(self, name: str, *, known: bool) -> tuple[str, bytes | None]:
+        """The model of a scene, which stays longer for that, and its encoded image, or None where it is `known`; errors of `SceneStore.get`."""
+
+    async def drop(self, name: str) -> None:
+        """Lets a scene go; errors of `SceneStore.get`."""
+
+
+class SceneStore(Generic[_Content]):
+    """The scenes of a server, or their encoded images. Threads may share it."""
 
     def __init__(self, budget: int, idle_s: float, metrics: Metrics, clock: Callable[[], float] = time.time) -> None:
         self.budget, self.idle_s = budget, idle_s
         self._metrics, self._clock, self._lock = metrics, clock, Lock()
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: OrderedDict[str, Kept[_Content]] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
 
-    def put(self, name: str, model: str, scene: Scene) -> Kept:
+    def put(self, name: str, model: str, scene: _Content) -> Kept[_Content]:
         """Keeps a scene, and lets others go where it takes their room; one that is larger than the whole budget is kept until the next comes."""
         with self._lock:
             kept = Kept(name, model, scene, bytes_of(scene), self._clock() + self.idle_s)
@@ -55,7 +71,7 @@ class SceneStore:
             self._tidy()
             return kept
 
-    def get(self, name: str) -> Kept:
+    def get(self, name: str) -> Kept[_Content]:
         """The scene of an id, which stays longer for that; `RefusedError`: 410 for one that is gone, 404 for one that never was."""
         check_id(name)
         with self._lock:
@@ -69,7 +85,7 @@ class SceneStore:
             self._kept.move_to_end(name)
             return kept
 
-    def find(self, name: str) -> Kept | None:
+    def find(self, name: str) -> Kept[_Content] | None:
         """The scene of an id, or None."""
         try:
             return self.get(name)
@@ -82,6 +98,13 @@ class SceneStore:
         with self._lock:
             self._forget(name)
             self._tidy()
+
+    def forget(self, name: str) -> None:
+        """Lets a scene go where it is there."""
+        with self._lock:
+            if name in self._kept:
+                self._forget(name)
+                self._tidy()
 
     def clear(self) -> None:
         """Lets all go: memory is wanted."""
@@ -125,8 +148,10 @@ def bare(scene: Scene) -> Scene:
     return scene
 
 
-def bytes_of(scene: Scene) -> int:
+def bytes_of(scene: Scene | bytes) -> int:
     """The memory that a scene takes: what the model keeps of the image, the cache of the prompt's beginning, and pixels where they are kept."""
+    if isinstance(scene, bytes):
+        return len(scene)
     prefix = scene.__dict__.get("prefix")
     layers = [] if prefix is None else prefix.cache.layers
     tensors = [*_tensors(scene.sight), *(part for layer in layers for part in (layer.keys, layer.values))]

@@ -73,5 +73,6 @@ FLORENCE = Verbs(
     detection=GroundedText("<OD>"),
     segmentation=lambda phrase: GroundedText(f"<REFERRING_EXPRESSION_SEGMENTATION>{phrase}"),
     dense_captions=GroundedText("<DENSE_REGION_CAPTION>"),
+    turns=False,
 )
 """It was taught these tasks and no conversation."""

@@ -48,5 +48,6 @@ GROUNDING_DINO = Verbs(
     location=_listed,
     locations=_listed,
     detection=_listed(*COMMON_NAMES),
+    turns=False,
 )
 """An open detector: it is given names, not questions."""

@@ -41,5 +41,6 @@ KOSMOS = Verbs(
     detailed_caption=GroundedText(_DETAILED),
     grounded_caption=GroundedText(f"{_GROUNDING} {_CAPTION}"),
     location=lambda phrase: GroundedText(f"{_GROUNDING}<phrase>{phrase}</phrase>"),
+    turns=False,
 )
 """The answer to a location is the phrase itself with its boxes."""

@@ -30,5 +30,6 @@ PALIGEMMA = Verbs(
     detailed_caption=GroundedText("describe en"),
     location=lambda phrase: GroundedText(f"detect {phrase}"),
     locations=lambda *phrases: GroundedText(f"detect {' ; '.join(phrases)}"),
+    turns=False,
 )
 """It finds what is named, and does not name all it sees; the masks of `segment` want a decoder outside the model."""

@@ -108,5 +108,6 @@ VERBS = Verbs(
     dense_captions=GroundedText(EVERYTHING),
     say_detection=lambda things: say_everything([tied(*thing) for thing in things]),
     every_word=True,
+    turns=False,
 )
 """What PixelLLM is asked by each verb; every word of an answer has its place."""

@@ -41,6 +41,8 @@ class Verbs:
     """The answer to where something is that is not there."""
     every_word: bool = False
     """Whether every word of an answer has its place."""
+    turns: bool = True
+    """Whether what was said before is read; if not, of several turns the last question is asked alone."""
 
     def refuse(self, verb: str) -> str:
         """The sentence that says what this family cannot be asked, and what it can.
@@ -48,7 +50,9 @@ class Verbs:
         >>> Verbs(family="Monkey", name=lambda region: GroundedText("?"), caption=GroundedText("?")).refuse("detection")
         'Monkey was not trained to be asked for detection; it can be asked for name, caption.'
         """
-        asked = [field.name for field in fields(self) if field.name not in ("family", "forms", "every_word") and not field.name.startswith("say_")]
+        asked = [
+            field.name for field in fields(self) if field.name not in ("family", "forms", "every_word", "turns") and not field.name.startswith("say_")
+        ]
         known = [name for name in asked if getattr(self, name) is not None and (self.forms or name not in ("name", "text"))]
         return f"{self.family} was not trained to be asked for {verb.replace('_', ' ')}; it can be asked for {', '.join(known).replace('_', ' ')}."
 
