@@ -5,20 +5,25 @@
 The folder it makes is what `foveal train recipes/ferret_v2.py:align --start OUT` begins with; without `--tiles`, `recipes/ferret.py:instruct`.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from foveal.grounding.wordings.ferret import TEMPLATES
-from foveal.models import FerretConfig, FerretForConditionalGeneration, FerretProcessor
+from foveal.models import FerretConfig, FerretForConditionalGeneration, FerretProcessor, GroundedModel, Processor
+from foveal.models.conversion import listed
 from foveal.train import aside
 from foveal.vision import build_backbone
 
-__all__ = ["assemble", "main"]
+__all__ = ["assemble", "begun_with", "encoder", "main", "put_together", "under"]
+
+_NEW = ("projector.", "local_projector.", "sampler.", "positions.", "map_adapters.", "image_newline")
 
 
 def assemble(
@@ -33,7 +38,7 @@ def assemble(
     """
     if template is not None and template not in TEMPLATES:
         raise ValueError(f"template {template!r}; there are {', '.join(sorted(TEMPLATES))}.")
-    whole, near = _encoder(overview), _encoder(tiles) if tiles else None
+    whole, near = encoder(overview), encoder(tiles) if tiles else None
     words: Any = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(language)
     template = template or next((name for token, name in _SPOKEN.items() if token in tokenizer.get_vocab()), "ferret_vicuna_v1")
@@ -57,27 +62,39 @@ def assemble(
     elif near.config.hidden_size != whole.config.hidden_size:
         known["map_fusion"] = "concat"
     config = FerretConfig(**(known | fields))
+    given = under("overview_tower.backbone.", whole) | under("language_model.", words)
+    given |= under("local_tower.backbone.", near) if near else {}
+    model: Any = begun_with(
+        FerretForConditionalGeneration, config, given, ("projector.", "local_projector.", "sampler.", "positions.", "image_newline")
+    )
+    return model, FerretProcessor.from_config(config, tokenizer)
+
+
+def under(name: str, part: PreTrainedModel) -> dict[str, Tensor]:
+    """A part's weights by the names that they have in a model where the part stands under `name`; of those that are one, one."""
+    return {f"{name}{key}": value for key, value in part.state_dict().items() if key not in part.all_tied_weights_keys}
+
+
+def begun_with(kind: type[GroundedModel], config: PreTrainedConfig, given: Mapping[str, Tensor], new: tuple[str, ...]) -> GroundedModel:
+    """A model of this kind that has the `given` weights, and whose others, all under one of the `new` names or adapters', begin as it begins
+    them. ValueError where a weight is neither given nor to be new, or is given in vain or in another shape.
+    """
     with torch.device("meta"):
-        model: Any = FerretForConditionalGeneration(config)
-    model.overview_tower.backbone, model.language_model = whole, words
-    if near is not None:
-        model.local_tower.backbone = near
-    for name, part in model.named_children():
-        if not any(value.device.type != "meta" for value in part.parameters()):
-            _begin(model, part, name)
-    return model.eval(), FerretProcessor.from_config(config, tokenizer)
+        hollow = kind(config)
+    shapes = {name.replace(".base_layer", ""): (name, value.shape) for name, value in hollow.state_dict().items()}
+    missing = [name for name in shapes if name not in given and "lora_" not in name and not name.startswith((*new, *hollow.all_tied_weights_keys))]
+    odd = [name for name, value in given.items() if name not in shapes or shapes[name][1] != value.shape]
+    if missing or odd:
+        said = f"missing: {listed(missing)}" if missing else f"superfluous or of another shape: {listed(odd)}"
+        raise ValueError(f"the parts' weights do not make up a {kind.__name__}; {said}.")
+    named = {shapes[name][0]: value for name, value in given.items()}
+    model: GroundedModel = kind.from_pretrained(None, config=config, state_dict=named, dtype=torch.float32)
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        assert value.device.type != "meta" and value.isfinite().all(), f"{name} was not begun"
+    return model.eval()
 
 
-def _begin(model: Any, part: nn.Module, name: str) -> None:
-    """Weights of a part that comes from nowhere, as the model begins them."""
-    part.to_empty(device="cpu")
-    for module in part.modules():
-        model._init_weights(module)
-    if odd := [key for key, value in part.named_parameters() if not value.isfinite().all()]:
-        raise ValueError(f"{name}.{odd[0]} was not begun; this is a fault of ours")
-
-
-def _encoder(place: str) -> PreTrainedModel:
+def encoder(place: str) -> PreTrainedModel:
     """The image encoder of a folder or of a name on the hub, also where it is half of a model of images and texts (CLIP, SigLIP)."""
     config: Any = AutoConfig.from_pretrained(place)
     with torch.device("meta"):
@@ -96,6 +113,27 @@ def _side(tower: PreTrainedModel, side: int) -> int:
     return side // config.patch_size * config.patch_size
 
 
+def put_together(out: Path, seed: int, make: Callable[[], tuple[GroundedModel, Processor]]) -> None:
+    """Makes the folder `out`, whole or not at all, of the model and the processor that `make` gives, new parts by this seed.
+
+    typer.BadParameter, in one sentence, for a folder that is there and for what `make` refuses.
+    """
+    if out.exists():
+        raise typer.BadParameter(f"{out} is there already.")
+    torch.manual_seed(seed)
+    logging.set_verbosity_error()  # transformers lists what is missing, which is what is new
+    logging.disable_progress_bar()
+    try:
+        model, processor = make()
+    except (ImportError, OSError, ValueError) as error:
+        raise typer.BadParameter((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+    with aside(out) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    count = sum(value.numel() for value in model.parameters())
+    print(f"{out} holds a {type(model).__name__} of {count:,} weights; its parts keep their licences.")
+
+
 def main(
     overview: Annotated[str, typer.Argument(help="The encoder of the whole image: a CLIP or a SigLIP, by folder or name on the hub.")],
     language: Annotated[str, typer.Argument(help="Any causal language model with a fast tokenizer.")],
@@ -106,17 +144,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of projectors and sampler.")] = 0,
 ) -> None:
     """Put a Ferret together of trained parts."""
-    if out.exists():
-        raise typer.BadParameter(f"{out} is there already.")
-    torch.manual_seed(seed)
-    try:
-        model, processor = assemble(overview, language, tiles, template=template, tile_side=tile_side)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-    with aside(out) as new:
-        model.save_pretrained(new)
-        processor.save_pretrained(new)
-    print(f"{out} holds a Ferret of {sum(value.numel() for value in model.parameters()):,} weights; its parts keep their licences.")
+    put_together(out, seed, lambda: assemble(overview, language, tiles, template=template, tile_side=tile_side))
 
 
 if __name__ == "__main__":

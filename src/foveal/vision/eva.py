@@ -39,6 +39,8 @@ class EvaVisionConfig(PreTrainedConfig):
     drop_path: float = 0.1
     """How often the last block is left out of a sample in training; earlier blocks in proportion to their depth, the first never."""
     final_norm: bool = True
+    attention_norm: bool = False
+    """Whether a norm stands between what attention finds and its output, as in EVA02-CLIP; PixelLLM's release has none."""
     layer_norm_eps: float = 1e-6
     inner_norm_eps: float = 1e-5
     """For the norm inside the MLP."""
@@ -116,6 +118,7 @@ class _Block(nn.Module):
         self.heads, self.drop = config.num_attention_heads, drop
         self.norm_1, self.norm_2 = (nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in range(2))
         self.q_proj, self.k_proj, self.v_proj = nn.Linear(width, width), nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps) if config.attention_norm else nn.Identity()
         self.out_proj = nn.Linear(width, width)
         self.gate_proj, self.up_proj, self.down_proj = nn.Linear(width, inner), nn.Linear(width, inner), nn.Linear(inner, width)
         self.inner_norm = nn.LayerNorm(inner, eps=config.inner_norm_eps)
@@ -127,7 +130,7 @@ class _Block(nn.Module):
     def _attended(self, normed: Tensor, turns: Tensor) -> Tensor:
         q, k, v = (part(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj))
         found = functional.scaled_dot_product_attention(_turned(q, turns), _turned(k, turns), v)
-        return self.out_proj(found.transpose(1, 2).flatten(2))
+        return self.out_proj(self.attention_norm(found.transpose(1, 2).flatten(2)))
 
     def _mlp(self, normed: Tensor) -> Tensor:
         return self.down_proj(self.inner_norm(functional.silu(self.gate_proj(normed)) * self.up_proj(normed)))
