@@ -68,6 +68,8 @@ class Shown:
         for kind, point in zip(kinds, (*way, None), strict=True):
             at = self.at(*point) if point else None
             touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": at[0], "y": at[1]}] if at else []})
+            self.tab.wait_for_timeout(30)  # no finger is faster, and Chromium makes no click of the tap after one that is
+        touch.detach()
 
     def ask(self, words: str | None = None) -> str:
         """Asks what stands in the field, or these words; what was answered."""

@@ -135,7 +135,7 @@ def test_prompts_are_those_of_the_authors_processors(kind: str, question: str, p
     tokenizer.image_token, tokenizer.image_token_id = "<image>", tokenizer.convert_tokens_to_ids("<image>")
     if kind == "kosmos-2":
         theirs = Kosmos2Processor(images, tokenizer)(text=prompt, images=picture(), num_image_tokens=scene.sight.slots, return_tensors="pt")
-        mask = session.processor.visual(session.model, scene.sight, torch.tensor([ours]))["image_embeds_position_mask"]
+        mask = session.processor.visual(session.model, [scene.sight], torch.tensor([ours]))["image_embeds_position_mask"]
         assert mask.int().tolist() == theirs["image_embeds_position_mask"].tolist()
         start = scene.sight.slots + 2
         assert ours[:2] + ours[start:] == theirs["input_ids"][0].tolist()[:2] + theirs["input_ids"][0].tolist()[start:]

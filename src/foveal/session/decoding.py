@@ -177,11 +177,11 @@ def _by_scene(rows: Sequence[Row]) -> dict[Any, list[Row]]:
     return groups
 
 
-def _shared_out(rows: Sequence[Row], width: int) -> list[list[Row | None]]:
+def _shared_out(rows: Sequence[Any], width: int) -> list[list[Any]]:
     """Rows in lanes of a width, as evenly as can be, filled up with None.
 
-    >>> [len([row for row in lane if row]) for lane in _shared_out([Row(scene=None, example=None, options=Options()) for _ in range(9)], 4)]
-    [3, 3, 3]
+    >>> _shared_out("abcdefghi", 4)
+    [['a', 'b', 'c', None], ['d', 'e', 'f', None], ['g', 'h', 'i', None]]
     """
     each = -(-len(rows) // -(-len(rows) // width))
     return [[*rows[start : start + each], *[None] * (width - len(rows[start : start + each]))] for start in range(0, len(rows), each)]
