@@ -27,6 +27,7 @@ from foveal.data.sources.scenes import Drawing, draw_scene, vocabulary
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import expression
 from foveal.data.sources.scenes.words import name_forms
+from foveal.data.whole import write_whole
 from foveal.evaluate import boxes_agree, first_box, names_object, names_placed
 from foveal.geometry import Frame, bounding_box
 from foveal.grounding import Example, GroundedText, Picture, Span, Turn, tied
@@ -230,29 +231,47 @@ def main(
             session = learned(run, name, VARIANTS[name], recipe, out)
             file.write_text(json.dumps(verdicts(session, VARIANTS[name], pictures)))
         found[name] = json.loads(file.read_text())
-    _report(found, recipe.steps)
+    figures = _figures(found)
+    write_whole(out / "results.json", json.dumps({"steps": recipe.steps, "pictures": pictures, "variants": figures}, indent=1))
+    _report(figures, recipe.steps)
 
 
-def _report(found: Mapping[str, Mapping[str, Sequence[float]]], steps: int) -> None:
+def _figures(found: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each variant and measure the mean and of how many it is; of all but the first the paired difference to it, with its interval."""
     first, *_ = found
+    return {
+        name: {measure: _figure(found[first][measure], values, alone=name == first) for measure, values in some.items()}
+        for name, some in found.items()
+    }
+
+
+def _figure(base: Sequence[float], values: Sequence[float], *, alone: bool) -> dict[str, float]:
+    known = [value for value in values if not np.isnan(value)]
+    told = [(before, after) for before, after in zip(base, values, strict=True) if not np.isnan(before + after)]
+    figure: dict[str, float] = {"n": len(known)}
+    if known:
+        figure["value"] = float(np.mean(known))
+    if told and not alone:
+        more, low, high = gain([before for before, _ in told], [after for _, after in told])
+        figure |= {"paired": len(told), "difference": more, "low": low, "high": high}
+    return figure
+
+
+def _report(figures: Mapping[str, Mapping[str, Mapping[str, float]]], steps: int) -> None:
+    first, *_ = figures
     table = Table(title=f"{steps} steps; differences to {first}, paired, with 95 % intervals", title_justify="left")
-    for column in ("variant", *found[first]):
+    for column in ("variant", *figures[first]):
         table.add_column(column)
-    for name, measured in found.items():
-        table.add_row(name, *(_cell(found[first][measure], values, alone=name == first) for measure, values in measured.items()))
+    for name, measured in figures.items():
+        table.add_row(name, *map(_cell, measured.values()))
     Console(width=140).print(table)
 
 
-def _cell(base: Sequence[float], values: Sequence[float], *, alone: bool) -> str:
-    told = [(before, after) for before, after in zip(base, values, strict=True) if not np.isnan(before + after)]
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
+def _cell(figure: Mapping[str, float]) -> str:
+    if "value" not in figure:
         return "nothing said"
-    mean = float(np.mean(known))
-    if alone or not told:
-        return f"{mean:.1%}"
-    more, low, high = gain([before for before, _ in told], [after for _, after in told])
-    return f"{mean:.1%} ({more:+.1%}: {low:+.1%} to {high:+.1%})"
+    more = f" ({figure['difference']:+.1%}: {figure['low']:+.1%} to {figure['high']:+.1%})" if "difference" in figure else ""
+    return f"{figure['value']:.1%}{more}"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """`foveal convert`: published Ferret, Monkey, Qwen-VL and PixelLLM weights into a folder that foveal opens, or back."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+from foveal.cli.bars import bar
 
 __all__ = ["convert"]
 
@@ -131,6 +131,4 @@ def _refuse(what: str, **options: object) -> None:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not (console.is_terminal and sys.stderr.isatty()), transient=True)
+    return bar(BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())

@@ -5,15 +5,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import typer
 from PIL import Image, ImageDraw
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from foveal.cli.bars import bar
 from foveal.cli.report import check_save
 from foveal.cli.settings import DEFAULT_MODEL, Model, processor_of
 from foveal.cli.sources import SOURCES, guess_source, open_source
@@ -27,6 +28,7 @@ __all__ = ["convert", "data", "scenes", "show", "stats", "validate"]
 
 data = typer.Typer(no_args_is_help=True, help="Convert, validate, show and count data sets.", rich_markup_mode=None)
 
+_One = TypeVar("_One")
 _Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="What the data set's function takes, in its order: files or folders.")]
 _Kind = Annotated[
     str | None, typer.Option("--as", help=f"Which data set: {', '.join(SOURCES)}, or module:function, file.py:function. Guessed without it.")
@@ -155,10 +157,7 @@ def scenes(
     """Draw scenes whose things are known exactly, with boxes, masks, names, texts and expressions: a set like any that is marked."""
     from foveal.data.sources.scenes.written import write_scenes
 
-    console = Console(stderr=True)
-    for _ in track(
-        write_scenes(out, count, start=start, split=split), "drawn", count, console=console, transient=True, disable=not console.is_terminal
-    ):
+    for _ in _counted(write_scenes(out, count, start=start, split=split), "drawn", count):
         pass
     print(f"{count} scenes are in {out}.")
 
@@ -198,11 +197,10 @@ def _pair(setting: str) -> tuple[str, str]:
     return name, value
 
 
-def _counted(examples: Iterable[Example], done: str) -> Iterator[Example]:
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,} {task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (console.is_terminal and sys.stderr.isatty()), transient=True) as progress:
-        task = progress.add_task(done, total=None)
+def _counted(examples: Iterable[_One], done: str, count: int | None = None) -> Iterator[_One]:
+    left = (SpinnerColumn(),) if count is None else (BarColumn(), TimeRemainingColumn())
+    with bar(*left, TextColumn("{task.completed:,} {task.description}"), TimeElapsedColumn()) as progress:
+        task = progress.add_task(done, total=count)
         for example in examples:
             yield example
             progress.advance(task)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from foveal.cli.bars import bar
 from foveal.cli.judges import JudgeAtOnce, JudgeBudget, JudgeKey, JudgeModel, JudgePrice, JudgeSettings, JudgeUrl, judge_from
 from foveal.cli.settings import MODEL_HELP, Batch, Device, open_session
 from foveal.cli.sources import from_file
@@ -127,7 +128,6 @@ def _list(benchmarks: "Mapping[str, Benchmark]") -> None:
 def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[int, int, float], None]]:
     """A bar, and what moves it: how many of how many are answered, and their mean score."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[score]}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+    with bar(*columns, quiet=quiet) as progress:
         task = progress.add_task(name, total=None, score="")
         yield lambda done, count, score: progress.update(task, completed=done, total=count, score="" if score != score else f"{score:.1%}")

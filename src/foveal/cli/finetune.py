@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from foveal.cli.bars import bar
 from foveal.cli.settings import DEFAULT_MODEL, Device, Model, open_session, verbs_of
 from foveal.cli.sources import guess_source, open_source
 from foveal.data.images import load_picture
@@ -132,10 +133,11 @@ def _split(examples: Sequence[Example], held_out: float, seed: int) -> tuple[lis
 def _ask(session: "Session", examples: Sequence[Example], keep: Path, doing: str) -> _Answers:
     """Asks about each picture, and keeps questions and answers."""
     answered: _Answers = []
-    for example in track(examples, description=doing, console=Console(stderr=True), transient=True):
-        asked = region_questions(example, session.processor.verbs)
-        answers = session.answer(asked, max_new_tokens=384)
-        answered += [(one, answer.said) for one, answer in zip(asked, answers, strict=True)]
+    with bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+        for example in progress.track(examples, description=doing):
+            asked = region_questions(example, session.processor.verbs)
+            answers = session.answer(asked, max_new_tokens=384)
+            answered += [(one, answer.said) for one, answer in zip(asked, answers, strict=True)]
     with open(keep, "w", encoding="utf-8") as lines:
         for one, said in answered:
             lines.write(json.dumps({"id": one.id, "task": one.facts["task"], "asked": one.turns[0].said.text, "said": said.text}) + "\n")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
+from foveal.cli.bars import bar, is_watched
 from foveal.cli.sources import from_file, guess_source, open_source
 from foveal.data.reading import Report
 
@@ -101,10 +102,8 @@ class _Bars:
     """A bar for each stage, with its rate and what is left; where there is no terminal, a line when a stage is through."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._told = console.is_terminal and sys.stderr.isatty()
         columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.fields[through]}"), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, disable=not self._told)
+        self._told, self._progress = is_watched(), bar(*columns, stays=True)
         self._tasks: dict[str, tuple[Any, float]] = {}
         self._through: set[str] = set()
 

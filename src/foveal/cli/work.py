@@ -1,16 +1,15 @@
 """From items to printed answers: one item is answered or refused, of many the bad ones are reported and the rest done."""
 
 import json
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from foveal.cli.bars import bar
 from foveal.cli.items import Item, to_example
 from foveal.cli.report import as_record, as_text, check_save, save_drawing
 from foveal.cli.settings import open_session
@@ -123,6 +122,5 @@ def _refusal(item: Item, error: str) -> dict:
 
 
 def _progress(total: int | None) -> Progress:
-    console = Console(stderr=True)
     columns = (TextColumn("{task.completed} {task.description}"),) if total is None else (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not (console.is_terminal and sys.stderr.isatty()), transient=True)
+    return bar(*columns)

@@ -1,6 +1,5 @@
 """One worker for each model: questions that are there together are written together, in slices, and no long answer keeps a short one waiting."""
 
-import gc
 import logging
 import math
 import time
@@ -10,7 +9,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
-import torch
 from PIL import Image
 
 from foveal.grounding import Example, GroundedText
@@ -18,9 +16,10 @@ from foveal.serve.metrics import Metrics
 from foveal.serve.scenes import bare
 from foveal.serve.settings import ServeSettings
 from foveal.session import Answer, Options, Scene, Session
+from foveal.session.memory import free_memory, is_short_of_memory
 from foveal.session.writing import Row, Writing
 
-__all__ = ["BusyError", "ClosedError", "Engine", "FaultError", "LateError", "MemoryShortError", "Question", "is_short_of_memory", "note_fault"]
+__all__ = ["BusyError", "ClosedError", "Engine", "FaultError", "LateError", "MemoryShortError", "Question", "note_fault"]
 
 _log = logging.getLogger("foveal.serve")
 _CALM = 32
@@ -280,9 +279,7 @@ class Engine:
         self._room, self._calm = max(1, active // 2), 0
         for question in questions:
             question.row = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         if active == 1:
             self._end(questions[0], error=MemoryShortError("The question does not fit into this machine's memory; a smaller image or less text may."))
             self._room = self.settings.most_rows
@@ -308,15 +305,3 @@ def note_fault(error: BaseException, **about: str) -> None:
         frame = frame.tb_next
     place = "" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
     _log.error("fault", extra={**about, "error": type(error).__name__, "place": place})
-
-
-def is_short_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, CUDA's, or that of PyTorch on a CPU.
-
-    >>> is_short_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."))
-    True
-    """
-    said = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
-    )

@@ -95,9 +95,7 @@ class SceneStore(Generic[_Content]):
     def drop(self, name: str) -> None:
         """Lets a scene go."""
         self.get(name)
-        with self._lock:
-            self._forget(name)
-            self._tidy()
+        self.forget(name)
 
     def forget(self, name: str) -> None:
         """Lets a scene go where it is there."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache
@@ -76,7 +76,7 @@ class Conversing(Writing):
             batch["region_image"] = torch.tensor(_places([row.scene for row in rows]), device=ids.device)[batch["region_image"]]
         tokens = pad_sequence([asked[row] for row in self._slots], batch_first=True, padding_side="left", padding_value=0)
         real = pad_sequence([torch.ones_like(asked[row]) for row in self._slots], batch_first=True, padding_side="left")
-        self._logits = self._read(tokens, real.bool(), sight=joint_sight([row.scene for row in rows]), **batch)
+        self._logits = self._lanes.read(tokens, real.bool(), sight=joint_sight([row.scene for row in rows]), **batch)
 
     @property
     def _live(self) -> list[Row]:
@@ -91,7 +91,7 @@ class Conversing(Writing):
                 break
             ids = [[0] if row is None else self._tracks[row].tokens[-1:] or [0] for row in self._slots]
             real = [[row is not None] for row in self._slots]
-            self._logits = self._read(*(torch.tensor(some, device=self._model.device) for some in (ids, real)))
+            self._logits = self._lanes.read(*(torch.tensor(some, device=self._model.device) for some in (ids, real)))
         for row in self.stopped(self._live):
             row.answer = self._answer(row)
         self._go_on_with([row for row in self._live if row.answer is None])
@@ -123,10 +123,6 @@ class Conversing(Writing):
             return row.answer.said
         return certain(self._processor, row.tokens, row.example, row.logprobs, merge_repeats=row.options.merge_repeats)
 
-    def _read(self, ids: Int[Tensor, "slots new"], real: Bool[Tensor, "slots new"], **visual: Any) -> Tensor:
-        parted = (ids.unflatten(0, (-1, self._lanes.width)), real.unflatten(0, (-1, self._lanes.width)))
-        return self._lanes.read(*parted, **visual)
-
     def _say(self) -> None:
         """The next token of each open row."""
         live = self._live
@@ -155,6 +151,8 @@ class Conversing(Writing):
 
     def _part(self) -> None:
         """Gives each row a lane of its own."""
+        if self._lanes.width == 1:
+            return
         self._arrange([(lane, [slot]) for lane, some in enumerate(self._by_lane()) for slot, row in enumerate(some) if row is not None])
 
     def _by_lane(self) -> list[list[Row | None]]:

@@ -1,4 +1,4 @@
-"""Rows that read together: those about one image share a lane of the cache, where the beginning of their prompts is kept, and read, once for all."""
+"""A shared prefix: rows about one image share a lane of the cache, where the beginning of their prompts is kept, and read, once for all."""
 
 import copy
 from collections.abc import Sequence
@@ -35,26 +35,21 @@ class Lanes:
         lengths = [cache.get_seq_length() for cache in beginnings]
         self.owner = _filled(lengths, model.device).long() * _BEGINNING
 
-    def __len__(self) -> int:
-        return len(self.owner)
-
     @property
     def is_joinable(self) -> bool:
         """Whether lanes of another can be put below these."""
         return is_joinable(self._cache)
 
     @torch.no_grad()
-    def read(
-        self, ids: Int[Tensor, "lanes width new"], real: Bool[Tensor, "lanes width new"], **visual: Any
-    ) -> Float[Tensor, "lanes*width vocabulary"]:
-        """Reads tokens of each slot, those that are `real`, which end at the last; what comes next, slot by slot."""
-        width, new = ids.shape[1:]
+    def read(self, ids: Int[Tensor, "slots new"], real: Bool[Tensor, "slots new"], **visual: Any) -> Float[Tensor, "slots vocabulary"]:
+        """Reads tokens of each slot, lane by lane: those that are `real`, which end at the last. What comes next is told."""
+        width, new = self.width, ids.shape[1]
+        ids, real = (some.unflatten(0, (-1, width)) for some in (ids, real))
         slots = torch.arange(_FIRST, _FIRST + width, device=ids.device)
         columns = torch.where(real, slots[:, None], 0).flatten(1)
-        named: dict[str, Any] = {}
         if width == 1:
             mask = torch.cat([self.owner, columns], dim=1) > 0
-            named = {"attention_mask": mask.long(), "logits_to_keep": 1}
+            named: dict[str, Any] = {"attention_mask": mask.long(), "logits_to_keep": 1}
         else:
             begun = (self.owner == _BEGINNING).sum(1)[:, None] + (self.owner[:, None] == slots[:, None]).sum(2)
             positions = (begun[:, :, None] + real.cumsum(2) - 1).clamp(min=0).flatten(1)

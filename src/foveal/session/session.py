@@ -19,6 +19,7 @@ from foveal.models.processing import ConversationProcessor
 from foveal.session.answers import Answer, Options
 from foveal.session.decoding import Conversing, grammar_of
 from foveal.session.grammar import PlaceGrammar
+from foveal.session.memory import free_memory, is_short_of_memory
 from foveal.session.placing import Placing
 from foveal.session.scene import Scene
 from foveal.session.writing import AtOnce, Writing
@@ -106,7 +107,7 @@ class Session:
         """One answer to the last question of each example, in their order; answers that an example already holds are not looked at.
 
         Examples are read a few batches ahead, and those about one picture share its scene, as do all that follow one another, however many. Those
-        about several pictures are written together too, `batch` at a time, or fewer where a GPU's memory does not hold as many. One that cannot be
+        about several pictures are written together too, `batch` at a time, or fewer where memory does not hold as many. One that cannot be
         answered (a picture that cannot be read, a region outside it, no question) gets an `Answer` whose `finish_reason` is "error"; the others go
         on.
         """
@@ -143,7 +144,7 @@ class Session:
         """
         if not ready:
             return {}
-        scenes = [scene for _, scene in ready]
+        scenes, is_short = [scene for _, scene in ready], False
         try:
             examples = [scene.example(_open_turns(window[index])) for index, scene in ready]
             answers = self.reply_each(scenes, examples, options)
@@ -151,10 +152,12 @@ class Session:
         except ValueError as error:
             if len(ready) == 1:
                 return {ready[0][0]: _refused(error)}
-        except torch.OutOfMemoryError:
-            if len(ready) == 1:
+        except (MemoryError, RuntimeError) as error:
+            is_short = is_short_of_memory(error)
+            if len(ready) == 1 or not is_short:
                 raise
-            torch.cuda.empty_cache()
+        if is_short:  # out of the handler, which holds on to what did not fit
+            free_memory()
         middle = len(ready) // 2
         return self._answers(window, ready[:middle], options) | self._answers(window, ready[middle:], options)
 
