@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ferret_claims import gain
+from claims import gain
 from foveal.data.sources.scenes import COLOURS, SHAPE_NAMES, Drawing
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import Question

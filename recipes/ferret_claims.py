@@ -7,7 +7,6 @@ number of steps, and are asked the same questions about held-out pictures of 896
 What it reached stands in docs/log.md, with dates and commits.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +16,11 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from claims import report
 from foveal.data.sources.scenes import Drawing, SceneStyle, draw_scene, vocabulary
 from foveal.data.sources.scenes.questions import ask_about
-from foveal.evaluate import interval, names_object, words_found
+from foveal.evaluate import names_object, words_found
 from foveal.grounding import Example, Picture, Turn
 from foveal.models.ferret import FerretForConditionalGeneration, FerretProcessor
 from foveal.session import Session
@@ -94,17 +92,6 @@ def verdicts(session: Session, examples: Sequence[Example]) -> list[bool]:
     ]
 
 
-def gain(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
-    """Mean paired difference and its 95 % interval.
-
-    >>> gain([False, False, True, True], [True, True, True, True])[0]
-    0.5
-    """
-    difference = np.asarray(after, float) - np.asarray(before, float)
-    mean, margin = difference.mean(), 1.96 * difference.std() / len(difference) ** 0.5
-    return float(mean), float(mean - margin), float(mean + margin)
-
-
 def main(
     folder: Annotated[Path, typer.Option(help="Where recipes/nano.py keeps pictures, features and its language model.")] = Path("runs/nano"),
     out: Annotated[Path, typer.Option(help="Where the variants and the results are kept.")] = Path("runs/claims"),
@@ -115,16 +102,7 @@ def main(
     recipe, run = replace(RECIPE, steps=steps), Run(folder)
     sessions = {name: learned(run, name, tiles, recipe, out) for name, tiles in VARIANTS.items()}
     found = {name: verdicts(session, list(small_things(questions))) for name, session in sessions.items()}
-    rows = {name: (sum(right) / len(right), *interval(sum(right), len(right))) for name, right in found.items()}
-    rows["gain"] = gain(*found.values())
-    kept = {name: {"value": value, "low": low, "high": high, "n": questions, "steps": steps} for name, (value, low, high) in rows.items()}
-    (out / "results.json").write_text(json.dumps(kept, indent=1))
-    table = Table(title=f"Which of two names, things of {LEAST} to {LIMIT} px in pictures of 896 px and more; n = {questions}", title_justify="left")
-    for column in ("variant", "right", "95 % interval"):
-        table.add_column(column)
-    for name, (value, low, high) in rows.items():
-        table.add_row(name, f"{value:.1%}", f"{low:.1%} – {high:.1%}")
-    Console(width=100).print(table)
+    report(found, f"Which of two names, things of {LEAST} to {LIMIT} px in pictures of 896 px and more", steps, out / "results.json")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Monkey's claims at small size, everything else equal: windows against one, six against four, adapters against none, with the whole and without.
 
-    python recipes/monkey_claims.py --folder runs/monkey                 # after the phase "connect" of recipes/monkey_nano.py
-    python recipes/monkey_claims.py --folder runs/monkey --claims windows
+    python recipes/monkey_claims.py                    # every claim; what is done is not done again
+    python recipes/monkey_claims.py --claims windows
 
-All variants of a claim start from the same encoder, resampler and language model, learn from the same questions about the same pictures in the same
-order for the same number of steps, and are asked about the same held-out pictures. Where no adapter is compared there is none, encoder and resampler
-stay as they are, and their tokens are kept. What is measured is logged in docs/log.md.
+All variants of a claim start from the same trained model without its adapters, learn from the same questions about the same pictures in the same
+order for the same number of steps, and are asked about the same held-out pictures. The start has seen four windows and the whole: what differs from
+that has more to learn anew. Where no adapter is compared there is none, encoder and resampler stay as they are, and their tokens are kept. What is
+measured stands in docs/monkey.md.
 """
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,32 +20,29 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from ferret_claims import gain
+from claims import report
 from foveal.data.sources.scenes import SceneStyle, draw_scene
 from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
-from foveal.evaluate import interval
 from foveal.grounding import Example, Picture, Turn
 from foveal.models.monkey import MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.session import Session
 from foveal.train import Recipe, train
-from monkey_nano import CONNECT, INSTRUCT, Run
+from foveal.zoo import find_model
+from monkey_nano import ADAPT, PRACTISE
 from monkey_pictures import WINDOW, Shard, build, open_shards
 from monkey_stages import Asked, Pupil, collate_asked
 
 __all__ = ["CLAIMS", "RECIPE", "Variant", "main"]
 
-RECIPE: Recipe = replace(INSTRUCT, name="claims", steps=300)
-ADAPTING: Recipe = replace(RECIPE, steps=100, batch=8, learn={"connector": 3e-4, "language_model": 1e-3, "vision_tower.blocks.*_lora.*": 1e-3})
+RECIPE: Recipe = replace(PRACTISE, name="claims", steps=300)
+ADAPTING: Recipe = replace(ADAPT, name="claims-adapters", steps=60)
 """Where adapters are compared: through the encoder, which costs ten times as much."""
 TASKS = {"read": 0.5, "count": 0.25, "present": 0.25}
-SQUARE = SHORT_STYLE
-WIDE = replace(SHORT_STYLE, size=(672, 448))
-ONE = {"texts": (1, 1), "number_share": 0.0}
-"""What is asked about at the end: pictures with one word."""
+SQUARE = replace(SHORT_STYLE, texts=(1, 1), number_share=0.0)
+"""Pictures with one word, and no numbers."""
+WIDE = replace(SQUARE, size=(672, 448))
 
 
 @dataclass(frozen=True)
@@ -95,16 +92,17 @@ def collate_looked(rows: list[dict], pad: int) -> dict[str, Tensor]:
     return batch | {name: torch.cat([row["seen"][name] for row in rows]) for name in rows[0]["seen"]}
 
 
-def learned(run: Run, claim: Claim, variant: Variant, recipe: Recipe, folder: Path) -> Session:
+def learned(start: str, claim: Claim, variant: Variant, recipe: Recipe, folder: Path) -> Session:
     """A variant after its training, or as it was kept by an earlier run."""
-    place = folder / f"{variant.name.replace(' ', '-')}-{recipe.steps}-{recipe.batch}"
+    called = variant.name.replace(" ", "-")
+    place = folder / f"{called}-{recipe.steps}-{recipe.batch}"
     if not place.exists():
-        model, processor = varied(*run.model(CONNECT.name), variant)
+        model, processor = varied(start, variant)
         learn = {name: rate for name, rate in recipe.learn.items() if "_lora" not in name or model.config.vision_config.adapters}
         pad = processor.tokenizer.pad_token_id
         shards = open_shards(folder / "pictures")
         if claim.recipe is RECIPE:
-            kept = [kept_tokens(model, processor, shard, folder / f"{place.name}-{number}.npy") for number, shard in enumerate(shards)]
+            kept = [kept_tokens(model, processor, shard, folder / f"{called}-{number}.npy") for number, shard in enumerate(shards)]
             asked, collate = Asked(list(zip(shards, kept, strict=True)), processor, 6, seed=11, tasks=TASKS), collate_asked
         else:
             asked, collate = Looked([(shard, None) for shard in shards], processor, 6, seed=11, tasks=TASKS), collate_looked
@@ -130,8 +128,9 @@ def kept_tokens(model: Pupil, processor: MonkeyProcessor, shard: Shard, path: Pa
     return np.load(path, mmap_mode="r")
 
 
-def varied(model: Pupil, processor: MonkeyProcessor, variant: Variant) -> tuple[Pupil, MonkeyProcessor]:
-    """The model with another configuration and the weights it had; adapters start anew."""
+def varied(start: str, variant: Variant) -> tuple[Pupil, MonkeyProcessor]:
+    """The model of the folder `start` with another configuration and the weights it had; adapters start anew."""
+    model, processor = Pupil.from_pretrained(start, dtype=torch.float32), MonkeyProcessor.from_pretrained(start)
     settings = model.config.to_dict()
     settings["vision_config"] = settings["vision_config"] | dict(variant.encoder)
     torch.manual_seed(0)
@@ -146,7 +145,7 @@ def readings(style: SceneStyle, count: int) -> list[Example]:
     for seed in itertools.count():
         if len(found) == count:
             break
-        drawing = draw_scene(seed, "test", replace(style, **ONE))
+        drawing = draw_scene(seed, "test", style)
         question = ask_shortly(drawing, np.random.default_rng([7, seed]), "read")
         if question:
             height, width = drawing.labels.shape
@@ -162,11 +161,11 @@ def verdicts(session: Session, examples: Sequence[Example]) -> list[bool]:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where recipes/monkey_nano.py keeps its model.")] = Path("runs/monkey"),
+    model: Annotated[str, typer.Option(help="What every variant starts from: a small Monkey that ships, or a folder.")] = "monkey-nano",
     out: Annotated[Path, typer.Option(help="Where pictures, variants and results are kept.")] = Path("runs/monkey-claims"),
     claims: Annotated[str, typer.Option(help="Comma-separated names of claims.")] = ",".join(CLAIMS),
     longer: Annotated[float, typer.Option(min=0.001, help="Times the steps of each variant.")] = 1.0,
-    pictures: Annotated[int, typer.Option(min=500, help="Pictures to learn from.")] = 1000,
+    pictures: Annotated[int, typer.Option(min=500, help="Pictures to learn from; they come in shards of 500.")] = 500,
     questions: Annotated[int, typer.Option(min=1, help="Pictures asked about.")] = 500,
 ) -> None:
     """Train the variants of each claim, ask them, and keep what they reach as JSON."""
@@ -174,29 +173,14 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; the claims are {', '.join(CLAIMS)}")
     for name in claims.split(","):
         claim = CLAIMS[name]
-        place = out / "x".join(map(str, claim.style.size or (2 * WINDOW, 2 * WINDOW)))
+        place = out / Path(model).name / "x".join(map(str, claim.style.size or (2 * WINDOW, 2 * WINDOW)))
         for _ in build(place / "pictures", pictures, style=claim.style):
             pass
         recipe = replace(claim.recipe, steps=max(1, round(claim.recipe.steps * longer)))
-        sessions = {variant.name: learned(Run(folder), claim, variant, recipe, place) for variant in claim.variants}
+        sessions = {variant.name: learned(find_model(model), claim, variant, recipe, place) for variant in claim.variants}
         asked = readings(claim.style, questions)
         found = {one: verdicts(session, asked) for one, session in sessions.items()}
-        _report(name, found, out / f"{name}.json", recipe.steps)
-
-
-def _report(name: str, found: Mapping[str, Sequence[bool]], file: Path, steps: int) -> None:
-    first, *others = found
-    rows = {one: (sum(right) / len(right), *interval(sum(right), len(right))) for one, right in found.items()}
-    rows |= {f"{other} over {first}": gain(found[first], found[other]) for other in others}
-    count = len(found[first])
-    kept = {one: {"value": value, "low": low, "high": high, "n": count, "steps": steps} for one, (value, low, high) in rows.items()}
-    file.write_text(json.dumps(kept, indent=1))
-    table = Table(title=f"{name}: words read exactly, n = {count}, {steps} steps", title_justify="left")
-    for column in ("variant", "read", "95 % interval"):
-        table.add_column(column)
-    for one, (value, low, high) in rows.items():
-        table.add_row(one, f"{value:.1%}", f"{low:.1%} – {high:.1%}")
-    Console(width=100).print(table)
+        report(found, f"{name}: words read exactly", recipe.steps, out / f"{name}.json")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ferret_claims import gain
+from claims import gain
 from foveal.data.sources.scenes import Drawing, draw_scene, vocabulary
 from foveal.data.sources.scenes.phrases import view_of
 from foveal.data.sources.scenes.questions import expression
