@@ -21,7 +21,7 @@ from foveal.models.conversion import listed
 from foveal.train import aside
 from foveal.vision import build_backbone
 
-__all__ = ["assemble", "begun_with", "encoder", "main", "put_together", "under"]
+__all__ = ["assemble", "begun_with", "check_places", "encoder", "main", "put_together", "under"]
 
 _NEW = ("projector.", "local_projector.", "sampler.", "positions.", "map_adapters.", "image_newline")
 
@@ -38,6 +38,7 @@ def assemble(
     """
     if template is not None and template not in TEMPLATES:
         raise ValueError(f"template {template!r}; there are {', '.join(sorted(TEMPLATES))}.")
+    check_places(overview, language, *([tiles] if tiles else []))
     whole, near = encoder(overview), encoder(tiles) if tiles else None
     words: Any = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(language)
@@ -68,6 +69,19 @@ def assemble(
         FerretForConditionalGeneration, config, given, ("projector.", "local_projector.", "sampler.", "positions.", "image_newline")
     )
     return model, FerretProcessor.from_config(config, tokenizer)
+
+
+def check_places(*places: str) -> None:
+    """ValueError for a part that is neither a folder or file that is there, nor could be a name on the hub.
+
+    >>> check_places("owner/model")
+    >>> check_places("/no/such/folder")
+    Traceback (most recent call last):
+    ValueError: there is no folder /no/such/folder; a part is a folder that is there, or a name on the hub like owner/model.
+    """
+    for place in places:
+        if not Path(place).exists() and (place.startswith(("/", ".", "~")) or place.endswith("/") or place.count("/") > 1):
+            raise ValueError(f"there is no folder {place}; a part is a folder that is there, or a name on the hub like owner/model.")
 
 
 def under(name: str, part: PreTrainedModel) -> dict[str, Tensor]:

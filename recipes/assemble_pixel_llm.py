@@ -19,7 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertModel, PreTrainedConfig, SamModel, T5ForConditionalGeneration
 
-from assemble import begun_with, encoder, put_together, under
+from assemble import begun_with, check_places, encoder, put_together, under
 from foveal.models import PixelLLMConfig, PixelLLMForConditionalGeneration, PixelLLMProcessor
 from foveal.models.conversion import listed, refusing_settings
 from foveal.models.pixel_llm.open_parts import bert_weights, eva_parts, sam_weights, t5_weights
@@ -56,6 +56,7 @@ def assemble(
     adapters of rank `lora`, and BERT's output. Not `taught`, BERT gives sizes and tokens alone. Not `rescaled`, EVA-02's rotation counts
     each patch as one step, as PixelLLM's release does and its weights were not trained. ValueError for a part that is of another kind.
     """
+    check_places(things, places, language)
     seen, given, colours = _things(things, side)
     sam = _sam(places)
     given |= {name: value for name, value in sam_weights(sam).items() if segments or not name.startswith("mask_decoder.")}

@@ -10,36 +10,24 @@ set (its .jsonl of examples) keep them: then nothing need be found.
 """
 
 import os
-from pathlib import Path
 
-from foveal.endpoint import Prices
 from foveal.grounding.wordings import VERBS
 from foveal.grounding.wordings.grounding_dino import COMMON_NAMES
 from foveal.synth import Step, composed_by_template, deduped, read_text, regions_captioned, scored_above
 from foveal.synth.matching import matched
 from foveal.synth.named import found_by_name
 from foveal.synth.negatives import denied
-from foveal.synth.writers import Writer
+from foveal.synth.pseudo_labels import things_placed, writing_placed
+from foveal.synth.writers import writer_of
 from foveal.synth.written import denied_by, discussed_by
 
-__all__ = ["CLUSTER", "NAMES", "PIPELINE"]
+__all__ = ["CLUSTER", "NAMES", "PIPELINE", "PLACED"]
 
 NAMES = ("person", "car", "dog", "cat", "chair", "table", "cup", "bottle", "book", "tree", "ball", "clock")
 """What is denied where no note names it. Denials are as true as the notes are complete: give the names that a detector looked for."""
 
 
-def _writer() -> Writer | None:
-    """The writer that the environment names."""
-    if not (model := os.environ.get("FOVEAL_WRITER")):
-        return None
-    given = os.environ.get("FOVEAL_WRITER_PRICES")
-    prices = Prices(*(float(one) for one in given.split(","))) if given else None
-    budget = float(os.environ["FOVEAL_WRITER_BUDGET"]) if "FOVEAL_WRITER_BUDGET" in os.environ else None
-    url = os.environ.get("FOVEAL_WRITER_URL", "https://api.openai.com/v1")
-    return Writer(url, model, prices=prices, budget=budget, cache=Path("runs/replies.jsonl"))
-
-
-_WRITER = _writer()
+_WRITER = writer_of(os.environ)
 _WRITTEN = [] if _WRITER is None else [("dialogues", discussed_by(_WRITER)), ("hard-negatives", denied_by(_WRITER))]
 
 PIPELINE = [
@@ -64,3 +52,12 @@ CLUSTER = [
     *_WRITTEN,
 ]
 """The same with real teachers, `recipes/grit.py:CLUSTER`, a GPU shared by two processes."""
+
+PLACED = [
+    Step("text", read_text(), processes=2),
+    ("sure", scored_above({"text": 0.85})),
+    ("writing", writing_placed()),
+    Step("things", things_placed("IDEA-Research/grounding-dino-base"), gpus=0.5),
+]
+"""Ferret-v2's pseudo-labels (arXiv 2404.07973, stage III), `recipes/grit.py:PLACED`, of a data set of questions and answers: text that answers quote
+gets the places of its lines, and the other things that they name those that a grounding model finds."""

@@ -73,7 +73,7 @@ not. It begins with `foveal convert Qwen-VL START --canvas 896x896 --adapters 4`
 
 def adapted(model: GroundedModel) -> None:
     """From here on the language model has adapters, as in the release's variant for little memory, whose learned scale is 1 here."""
-    model.adapt(32, 32.0, ("c_attn", "attn.c_proj", "w1", "w2"))
+    model.adapt(32, 32.0, ("c_attn", "attn.c_proj", "w1", "w2"), dropout=0.05)
 
 
 multi_task_lora = replace(

@@ -10,6 +10,7 @@ measured stands in docs/monkey.md.
 """
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +26,7 @@ from torch import Tensor
 from claims import report
 from foveal.data.sources.scenes import SceneStyle, draw_scene
 from foveal.data.sources.scenes.short import SHORT_STYLE, ask_shortly
+from foveal.data.whole import write_whole
 from foveal.grounding import Example, Picture, Turn
 from foveal.models.monkey import MonkeyForConditionalGeneration, MonkeyProcessor
 from foveal.session import Session
@@ -52,6 +54,11 @@ class Variant:
     name: str
     fields: Mapping[str, Any]
     encoder: Mapping[str, Any] = field(default_factory=lambda: {"adapters": 0})
+
+    @property
+    def called(self) -> str:
+        """Its name in those of files."""
+        return self.name.replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,7 @@ def collate_looked(rows: list[dict], pad: int) -> dict[str, Tensor]:
 
 def learned(start: str, claim: Claim, variant: Variant, recipe: Recipe, folder: Path) -> Session:
     """A variant after its training, or as it was kept by an earlier run."""
-    called = variant.name.replace(" ", "-")
-    place = folder / f"{called}-{recipe.steps}-{recipe.batch}"
+    called, place = variant.called, folder / f"{variant.called}-{recipe.steps}-{recipe.batch}"
     if not place.exists():
         model, processor = varied(start, variant)
         learn = {name: rate for name, rate in recipe.learn.items() if "_lora" not in name or model.config.vision_config.adapters}
@@ -177,9 +183,12 @@ def main(
         for _ in build(place / "pictures", pictures, style=claim.style):
             pass
         recipe = replace(claim.recipe, steps=max(1, round(claim.recipe.steps * longer)))
-        sessions = {variant.name: learned(find_model(model), claim, variant, recipe, place) for variant in claim.variants}
-        asked = readings(claim.style, questions)
-        found = {one: verdicts(session, asked) for one, session in sessions.items()}
+        asked, found = readings(claim.style, questions), {}
+        for variant in claim.variants:
+            file = place / f"{variant.called}-{recipe.steps}-{recipe.batch}-asked-{questions}.json"
+            if not file.exists():
+                write_whole(file, json.dumps(verdicts(learned(find_model(model), claim, variant, recipe, place), asked)))
+            found[variant.name] = json.loads(file.read_text())
         report(found, f"{name}: words read exactly", recipe.steps, out / f"{name}.json")
 
 

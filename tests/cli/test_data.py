@@ -229,6 +229,9 @@ def test_counts_are_right_and_plotted(run: Run) -> None:
         assert plot.width > 1000
     code, out, _ = run("stats", "coco.json", "--limit", "1")
     assert code == 0 and "traffic" not in out and "notes by source" in out
+    Image.new("RGB", (1234, 40)).save("wide.png")
+    write_examples("wide.jsonl", [Example("w", (Picture(1234, 40, "wide.png"),))])
+    assert "5% 1,234" in run("stats", "wide.jsonl")[1]
 
 
 def test_a_source_of_ones_own_needs_no_registration(run: Run) -> None:
@@ -254,6 +257,7 @@ WRONG = [
     (("stats", "coco.json", "--set", "split=val"), "coco takes no 'split'; it takes annotations, images, masks"),
     (("stats", "coco.json", "--set", "masks"), "--set masks has no =; NAME=VALUE is wanted"),
     (("stats", "coco.json", "--set", "masks=maybe"), "--set masks=maybe is not understood; true or false is wanted"),
+    (("stats", "coco.json", "--images", "nowhere"), "there is no folder nowhere for the pictures (--images)"),
     (("stats", "coco.json", "b.json"), "coco takes annotations, images, masks, licence, report: too many positional arguments"),
     (("stats", "examples.jsonl", "--images", "."), "examples takes no 'images'"),
     (("stats", "none.json"), "there is no file or folder none.json"),

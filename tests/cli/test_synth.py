@@ -100,6 +100,7 @@ def test_data_sets_are_taken_with_all_that_they_know(recipe: Path) -> None:
     ("arguments", "sentence"),
     [
         (["nowhere.py", "a.png", "--out", "x"], "there is no file nowhere.py"),
+        (["{picture}", "a.png", "--out", "x"], "a.png is no file of Python"),
         (["{recipe}:STAGES", "a.png", "--out", "x"], "has no STAGES"),
         (["{recipe}", "nowhere.png", "--out", "x"], "there is no file or folder nowhere.png"),
         (["{recipe}", "{recipe}", "--out", "x", "--engine", "spark"], "there is no engine 'spark'"),
@@ -107,6 +108,6 @@ def test_data_sets_are_taken_with_all_that_they_know(recipe: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(arguments: list[str], sentence: str, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["synth", *(one.format(recipe=recipe) for one in arguments)]) == 2
+    assert main(["synth", *(one.format(recipe=recipe, picture=recipe.parent / "a.png") for one in arguments)]) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1

@@ -81,6 +81,13 @@ def test_lines_are_read_only_when_they_are_wanted(tmp_path: Path) -> None:
     assert not list(examples) and said
 
 
+def test_a_file_without_a_narrative_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no line of .*a\.jsonl can be used; it wants objects with image_id"):
+        list(localized_narratives(written(tmp_path / "a.jsonl", "{}"), report=lambda said: None))
+    with pytest.raises(ValueError, match="there is no file of narratives at"):
+        list(localized_narratives(tmp_path))
+
+
 def test_paths_and_patterns_are_read_in_order(tmp_path: Path) -> None:
     for name in ("b", "a"):
         written(tmp_path / f"{name}.jsonl", record(image_id=name))

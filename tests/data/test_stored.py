@@ -80,3 +80,16 @@ def test_a_conversion_that_fails_leaves_the_shards_that_were(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="torn"):
         write_parquet(tmp_path / "shards", failing(), rows=1)
     assert StoredShards(tmp_path / "shards")[0].id == "old" and [path.name for path in tmp_path.iterdir()] == ["shards"]
+
+
+def test_a_shard_that_was_cut_or_changed_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "shards"
+    write_parquet(place, pictured(tmp_path, 3))
+    shard = place / "00000.parquet"
+    written = shard.read_bytes()
+    shard.write_bytes(written[:-20])
+    with pytest.raises(ValueError, match=r"00000\.parquet is no whole Parquet file: "):
+        len(StoredShards(place))
+    shard.write_bytes(written[:4] + bytes(200) + written[204:])
+    with pytest.raises(ValueError, match=r"00000\.parquet, group of rows 0, cannot be read: "):
+        StoredShards(place)[0]

@@ -126,6 +126,11 @@ def test_what_is_absent_is_said_to_be() -> None:
     }
     told = Example("9", notes=KNOWN.notes, facts={"absent": ["zebra"]})
     assert {made.turns[0].said.text for made in drawn(absent(FERRET, ["fox"]), example=told)} == {"What is the location of zebra in the image?"}
+    nowhere = Note(tied("a blue bus"), "expression")
+    for names, asked in ((["fox"], {"fox", "a blue bus"}), ([], {"a blue bus"})):
+        made = drawn(absent(FERRET, names), example=replace(KNOWN, notes=(*KNOWN.notes, nowhere)))
+        assert {one.turns[0].said.text for one in made} == {f"What is the location of {name} in the image?" for name in asked}
+    assert made[0].turns[1].said.text == "There is no blue bus in the image."
 
 
 def test_captions_answer_the_familys_request() -> None:

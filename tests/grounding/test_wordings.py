@@ -66,6 +66,8 @@ def test_detected_things_come_in_reading_order() -> None:
     assert said.text == "The objects are: 1: a, 2: b, 3: c."
     assert said.regions == (LEFT, RIGHT, below)
     assert [said.text[span.start : span.end] for span in said.spans] == ["a", "b", "c"]
+    higher, beside = Box(0.5, 0.1001, 0.6, 0.2), Box(0.2, 0.1009, 0.3, 0.2)
+    assert say_detection([("right", higher), ("left", beside)]).regions == (beside, higher), "both begin in row 100 as they are written"
 
 
 def test_phrases_keep_all_their_boxes() -> None:

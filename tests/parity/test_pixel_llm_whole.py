@@ -50,7 +50,6 @@ def recorded_fields(about: dict[str, Any], side: int) -> dict[str, Any]:
             "detections": boxes["roi_post_nms_num_detections"],
             "proposal_overlap": boxes["iou_thresh"],
             "detection_overlap": boxes["roi_nms_threshold"],
-            "floor": boxes["score_thresh"],
         }
     return fields | ({"lora_alpha": float(words["decoder_lora_scale"] * words["decoder_lora_rank"])} if "decoder_lora_rank" in words else {})
 

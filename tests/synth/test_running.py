@@ -250,6 +250,33 @@ def test_a_stage_may_not_take_notes_or_examples_away(pictures: Path, tmp_path: P
         run_pipeline([Step("greedy", greedy)], listed_images([pictures]), tmp_path / "b", shard=4)
 
 
+def test_what_was_left_out_is_worked_on_again_where_it_is_asked_for(pictures: Path, tmp_path: Path) -> None:
+    out, broken = tmp_path / "out", [True]
+
+    def odd(examples: Iterable[Example]) -> Iterator[Example]:
+        for example in examples:
+            if broken[0] and example.id.endswith("b/0.png"):
+                raise ValueError("not now")
+            yield from name_it([example])
+
+    steps = [Step("things", odd), *STEPS[1:]]
+    run_pipeline(steps, listed_images([pictures]), out, shard=3)
+    broken[0] = False
+    run_pipeline(steps, listed_images([pictures]), out, shard=3)
+    assert len(_last(out)) == 6
+    _CALLS.clear()
+    run_pipeline(steps, listed_images([pictures]), out, shard=3, again=True)
+    assert len(_last(out)) == 7 and len(_CALLS) == 3
+
+
+def test_an_address_in_a_listing_is_left_out_with_what_is_wanted(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "all.txt").write_text("s3://bucket/a.png\nb/0.png\n")
+    said: list[str] = []
+    run_pipeline(STEPS, listed_images([pictures / "all.txt"]), tmp_path / "out", report=said.append)
+    assert len(_last(tmp_path / "out")) == 1
+    assert said == ["images: s3://bucket/a.png is an address; the path of a file is wanted, as below the folder where a bucket is mounted"]
+
+
 def test_listings_and_examples_are_taken_as_folders_are(pictures: Path, tmp_path: Path) -> None:
     (pictures / "list.txt").write_text("a/1.png\n\nb/0.png\n")
     out = tmp_path / "out"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from foveal.data.images import picture_from
 from foveal.geometry import Box, bounding_box
@@ -45,3 +46,17 @@ def test_two_processes_read_what_one_reads(draw_page: Callable[[str, str], Path]
     one, two = (folders_of(tmp_path / name)["text"] for name in ("one", "two"))
     assert [one.shard(number).read_bytes() for number in (0, 1)] == [two.shard(number).read_bytes() for number in (0, 1)]
     assert b"page 1 of two" in one.shard(1).read_bytes()
+
+
+def test_a_picture_that_is_far_longer_than_broad_is_read_as_any_other(tmp_path: Path) -> None:
+    image = Image.new("RGB", (1900, 30), "white")
+    ImageDraw.Draw(image).text((20, 2), "NORTH GARDEN", fill="black", font=ImageFont.load_default(22))
+    image.save(tmp_path / "line.png")
+    for name, size in (("wide", (4000, 20)), ("high", (20, 4000))):
+        Image.new("RGB", size, "white").save(tmp_path / f"{name}.png")
+    found, *bare = read_text()(Example(name, (picture_from(tmp_path / f"{name}.png"),)) for name in ("line", "wide", "high"))
+    (line,) = found.notes
+    (box,) = line.said.regions
+    assert line.said.text.upper().replace(" ", "") == "NORTHGARDEN" and isinstance(box, Box)
+    assert box.x0 < 0.02 and 0.05 < box.x1 < 0.2 and 0 <= box.y0 < 0.5 < box.y1 <= 1
+    assert not any(REFUSED in example.facts or example.notes for example in bare)

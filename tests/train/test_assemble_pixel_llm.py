@@ -193,6 +193,8 @@ def test_eva_is_found_by_its_name_on_the_hub(parts: Path, tmp_path: Path, monkey
 
 REFUSED = [
     ({"things": "nothing"}, "has neither an encoder of transformers nor model.safetensors or open_clip_model.safetensors"),
+    ({"things": "nowhere"}, "there is no folder .*nowhere; a part is a folder that is there, or a name on the hub"),
+    ({"language": "nowhere"}, "there is no folder .*nowhere; a part is"),
     ({"things": "bert"}, "no vision tower wraps a 'bert'"),
     ({"things": "siglip", "side": 64}, "patches of 14 pixels do not divide a side of 64"),
     ({"places": "siglip"}, "is a siglip_vision_model; a SAM is wanted"),
@@ -200,7 +202,7 @@ REFUSED = [
     ({"language": "t5", "taught": False}, "is a t5, which is not begun untaught"),
     ({"language": "long"}, "is slow, or has more than the model's 20 tokens"),
     ({"setting": ["colour=red"]}, "a PixelLLM has no 'colour'"),
-    ({"setting": ["prompt_dim=16"]}, "superfluous or of another shape: location_prompts"),
+    ({"setting": ["prompt_dim=16"]}, "a tower for places of width 32; that of prompts, 16, is wanted"),
     ({"lora": 2, "setting": ["location_points=0"]}, "without two points a word"),
 ]
 

@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny import RECIPE, Body, Numbers, collate, trained, weights
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from foveal.train import aside, is_whole, last_whole_checkpoint, train
+from foveal.data.mixture import Part
+from foveal.data.stored import Stored
+from foveal.data.tasks import refer
+from foveal.geometry import Box
+from foveal.grounding import Example, Note, Picture, tied, write_examples
+from foveal.grounding.wordings import VERBS
+from foveal.train import Stage, aside, is_whole, last_whole_checkpoint, run_stage, train
 from foveal.train.checkpoint import MANIFEST, prune
 
 
@@ -46,21 +53,21 @@ def forked(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def dying(folder: Path, at: int) -> Callable[[], object]:
-    """A run that kills itself without a word at its `at`-th touch of a file in `folder`."""
-    touched = 0
+def dying(folder: Path, at: int, run: Callable[[Path], object] = trained, within: tuple[str, ...] = ("",)) -> Callable[[], object]:
+    """A run that kills itself without a word at its `at`-th touch of a file in `folder`, of those whose names there begin with one of `within`."""
+    touched, places = 0, tuple(str(folder / name) for name in within)
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
         nonlocal touched
         paths = [os.fspath(one) for one in given if isinstance(one, str | Path)]
-        if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir") and any(path.startswith(str(folder)) for path in paths):
+        if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir") and any(path.startswith(places) for path in paths):
             touched += 1
             if touched == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def work() -> None:
         sys.addaudithook(watch)
-        trained(folder)
+        run(folder)
 
     return work
 
@@ -86,6 +93,39 @@ def test_a_run_killed_again_and_again_goes_on_each_time(tmp_path: Path) -> None:
         ends.append(forked(dying(tmp_path / "parts", at)))
     assert -signal.SIGKILL in ends
     assert same(trained(tmp_path / "parts"), whole)
+
+
+@pytest.mark.slow
+def test_a_run_killed_where_stages_meet_ends_as_one_that_was_not(tmp_path: Path, make_ferret: Callable[..., Any]) -> None:
+    for part in make_ferret():
+        part.save_pretrained(tmp_path / "start")
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
+    red = Note(tied("red", Box(0.0, 0.0, 0.5, 1.0)), "object")
+    write_examples(tmp_path / "some.jsonl", [Example(str(one), (Picture(60, 40, str(tmp_path / "red.png")),), notes=(red,)) for one in range(4)])
+
+    def data(root: Path) -> list[Part]:
+        return [Part(Stored(root / "some.jsonl"), 1.0, refer(VERBS["ferret"]))]
+
+    first = replace(RECIPE, name="first", learn={"projector": 1e-2}, steps=1, batch=2)
+    start = Stage(recipe=first, data=data, start=str(tmp_path / "start"))
+    last = Stage(recipe=replace(first, name="last", learn={"sampler": 1e-2}), data=data, start=start)
+
+    def run(folder: Path) -> None:
+        torch.set_num_threads(1)  # a fork has no threads but its own
+        run_stage(last, folder, tmp_path)
+
+    assert forked(lambda: run(tmp_path / "whole")) == 0
+    ends, finished = [], []
+    for at in (1, 8, 18, 40, 26):
+        ends.append(forked(dying(tmp_path / "parts", at, run, ("first/.writing-model", "first/model", "last"))))
+        finished.append((tmp_path / "parts/first/model").exists())
+        assert finished[-1] == is_whole(tmp_path / "parts/first/model")
+    assert ends.count(-signal.SIGKILL) >= 3 and set(finished) == {False, True}
+    assert forked(lambda: run(tmp_path / "parts")) == 0
+    for name in ("first", "last"):
+        one, other = (load_file(tmp_path / runs / name / "model/model.safetensors") for runs in ("whole", "parts"))
+        assert same(one, other)
+    assert not list((tmp_path / "parts").rglob(".writing-*"))
 
 
 def test_a_terminated_run_keeps_its_last_step_and_says_so(tmp_path: Path) -> None:
@@ -184,6 +224,13 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         raise KeyError
     assert (place / "weights").read_text() == "two" and is_whole(place)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_that_safetensors_cannot_write_is_said_as_a_folder_that_could_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"model could not be written \(.*what was kept before is as it was"), aside(tmp_path / "model") as new:
+        (new / "weights").mkdir()
+        save_file({"a": torch.ones(2)}, new / "weights")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:

@@ -115,7 +115,9 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
     for part in (model, processor):
         part.save_pretrained(tmp_path / "start")
     write_examples(tmp_path / "some.jsonl", pictures)
-    prepared: list[str] = []
+    for number in (1, 3, 5):
+        (tmp_path / f"{number}.png").write_bytes(b"torn")
+    prepared, said = list[str](), list[str]()
     recipe = Recipe(name="align", learn={"projector": 1e-2}, steps=2, batch=2, workers=0, options={"disable_tqdm": True})
 
     def data(root: Path) -> list[Part]:
@@ -125,7 +127,10 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
     dense = Stage(
         recipe=replace(recipe, name="dense", learn={"sampler": 1e-2}), data=data, start=align, prepare=lambda model: prepared.append("dense")
     )
-    place = run_stage(dense, tmp_path / "runs", tmp_path)
+    place = run_stage(dense, tmp_path / "runs", tmp_path, report=said.append)
+    noted = (tmp_path / "runs" / "align" / "passed_over.txt").read_text().splitlines()
+    assert noted and set(noted) <= set(said) and all("is passed over" in line for line in noted)
+    assert any(sentence.startswith(f"{len(set(noted))} examples were passed over in stage 'align'; ") for sentence in said)
     first, last = (open_model(str(tmp_path / "runs" / name / "model"), torch.float32)[0].state_dict() for name in ("align", "dense"))
     start = model.state_dict()
     assert {name.split(".")[0] for name in start if not torch.equal(first[name], start[name])} == {"projector"}
@@ -137,6 +142,10 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
         run_stage(replace(dense, start=align.set(steps=1)), tmp_path / "runs", tmp_path)
     with pytest.raises(ValueError, match="stage 'align' wants a model"):
         run_stage(replace(align, start=None), tmp_path / "other", tmp_path)
+    with pytest.raises(ValueError, match="There is no model '/nowhere'"):
+        run_stage(align, tmp_path / "third", tmp_path, "/nowhere")
+    with pytest.raises(ValueError, match="wants a model"):  # nothing was begun there, which other settings could be at odds with
+        run_stage(replace(align.set(steps=1), start=None), tmp_path / "third", tmp_path)
     with pytest.raises(ValueError, match="a recipe has no 'stepps'"):
         dense.set(stepps=3)
 
@@ -144,8 +153,12 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
 @pytest.mark.slow
 def test_the_command_teaches_and_shows_before_and_after(tmp_path: Path, pictures: list[Example], capsys: pytest.CaptureFixture[str]) -> None:
     write_examples(tmp_path / "mine.jsonl", pictures)
-    wanted = ["finetune", "--data", str(tmp_path / "mine.jsonl"), "--out", str(tmp_path / "out"), "--steps", "2", "--batch", "2", "--questions", "2"]
+    wanted = ["finetune", "--data", str(tmp_path / "mine.jsonl"), "--out", str(tmp_path / "out"), "--steps", "2", "--batch", "2"]
+    wanted += ["--early", "1", "--questions", "2"]
     assert main(wanted) == 0
+    early = (tmp_path / "out" / "early.jsonl").read_text().splitlines()
+    assert len(early) == len((tmp_path / "out" / "after.jsonl").read_text().splitlines())
+    assert "after 1 updates, " in (said := " ".join(capsys.readouterr().err.split())) and "before)" in said
     figures = json.loads((tmp_path / "out" / "figures.json").read_text())
     assert figures["before"].keys() == figures["after"].keys() == {"named", "commonest", "located", "found"}
     taught, held = (list(Stored(tmp_path / "out" / f"{name}.jsonl")) for name in ("taught", "held_out"))

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -226,6 +227,24 @@ def test_a_command_that_makes_a_file_is_one_that_can_be_given(name: str) -> None
     assert data_files.command(name, Path("ROOT")) in (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--set", "steps=two"), "steps='two' is not understood; a whole number is wanted"),
+        (("--set", "stepps=2"), "a recipe has no 'stepps'; it has name, learn, steps"),
+        (("--set", "options=3"), "--set options=3 is not understood; names and values are wanted"),
+        (("--report-to", "tensorboard"), "--report-to tensorboard wants a package that is not installed; pip install tensorboard."),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    given: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["foveal.cli.train"], "find_spec", lambda name: None)
+    assert main(["train", f"{RECIPES}/ferret_v2.py:align", "--data-root", str(tmp_path), *given]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+
+
 def test_the_pages_own_stage_is_one() -> None:
     [block] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(encoding="utf-8"), re.DOTALL)
     made: dict[str, Any] = {}
@@ -236,6 +255,14 @@ def test_the_pages_own_stage_is_one() -> None:
 def test_a_missing_file_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no lvis\.jsonl; this makes it: foveal data convert lvis_v1_train\.json --as lvis .*lvis\.jsonl$"):
         ferret_v2.dense.data(tmp_path)
+
+
+def test_a_file_that_a_later_stage_wants_is_missed_before_the_first_is_run(data: Path, tmp_path: Path) -> None:
+    name = "sharegpt4v_pretrain.jsonl"
+    (tmp_path / name).write_text((data / name).read_text().replace('"a.png"', json.dumps(str(data / "a.png"))))
+    with pytest.raises(ValueError, match=r"has no lvis\.jsonl; this makes it"):
+        run_stage(shrunk(ferret_v2.dense), tmp_path / "runs", tmp_path, "ferret-v2-nano")
+    assert not list((tmp_path / "runs").rglob("checkpoint-*"))
 
 
 def test_the_stages_of_ferret_v2_follow_one_another_and_none_is_run_twice(models: Mapping[str, Any], data: Path, tmp_path: Path) -> None:
@@ -264,6 +291,8 @@ def test_a_language_model_learns_through_adapters_that_are_merged_in_the_end(mod
     place = run_stage(shrunk(monkey.multi_task_lora).set(accumulate=1), runs, data, str(start))
     last = runs / "monkey-multi-task-lora" / "checkpoint-2"
     again = type(models["monkey"][0]).from_pretrained(last, dtype=torch.float32)
+    model = models["monkey_lora"][0]
+    assert {part.p for name, part in model.named_modules() if ".lora_dropout." in name} == {0.05}
     assert any(".lora_B." in name for name in again.state_dict()) and json.loads((last / "config.json").read_text())["lora_rank"] == 32
     before, after = weights(start), weights(place)
     assert before.keys() == after.keys() and json.loads((place / "config.json").read_text())["lora_rank"] == 0

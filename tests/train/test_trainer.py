@@ -1,7 +1,8 @@
 """Laws of training: only what is named learns, a stopped run goes on as if it had not stopped, a torn checkpoint is passed over."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tiny import RECIPE, Body, Numbers, collate, weights
 from torch import Tensor
 
 from foveal.train import freeze, train
+from foveal.train.recipe import check_settings
 
 
 def test_a_component_not_named_stays_as_it_is(tmp_path: Path) -> None:
@@ -91,3 +93,56 @@ def test_a_parameter_has_one_rate() -> None:
 def test_a_recipe_without_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="0 steps"):
         replace(RECIPE, steps=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": "two"}, "steps='two' is not understood; a whole number is wanted"),
+        ({"steps": 2.5}, "steps=2.5 is not understood; a whole number is wanted"),
+        ({"batch": True}, "batch=True is not understood; a whole number is wanted"),
+        ({"bf16": "perhaps"}, "bf16='perhaps' is not understood; True or False is wanted"),
+        ({"clip": None}, "clip=None is not understood; a number is wanted"),
+        ({"learn": 1e-3}, "learn=0.001 is not understood; a rate for each component"),
+        ({"learn": {"eye": "1e-3"}}, "a rate for each component"),
+        ({"betas": 0.9}, "betas=0.9 is not understood; a pair of numbers"),
+        ({"options": 3}, "options=3 is not understood; an object of names and values"),
+        ({"layers": 0.8}, "layers=0.8 is not understood; what only a recipe in Python can say is wanted"),
+        ({"stepps": 3}, "a recipe has no 'stepps'"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_settings(change)
+    check_settings({one.name: getattr(RECIPE, one.name) for one in fields(RECIPE)})
+
+
+def test_a_warm_up_that_is_no_share_is_refused() -> None:
+    with pytest.raises(ValueError, match="has warmup=100; a share of the steps is wanted, from 0 to 1"):
+        replace(RECIPE, warmup=100)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tf3": True}, "options that TrainingArguments does not take: .*tf3"),
+        ({"max_steps": 3}, "says max_steps in its options; the recipe's own settings"),
+    ],
+)
+def test_an_option_that_trainer_does_not_take_is_said(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        train(replace(RECIPE, options=options), Body(), Numbers(), collate, tmp_path)
+
+
+def test_a_look_on_the_way_is_taken_once_and_changes_nothing(tmp_path: Path) -> None:
+    seen, whole, looked = list[dict[str, Tensor]](), Body(), Body()
+
+    def look() -> None:
+        seen.append(weights(looked))
+        looked.eval()
+        torch.rand(7)
+
+    train(RECIPE, whole, Numbers(), collate, tmp_path / "whole")
+    train(RECIPE, looked, Numbers(), collate, tmp_path / "looked", looks={2: look})
+    assert len(seen) == 1 and not torch.equal(seen[0]["eye.weight"], weights(looked)["eye.weight"])
+    assert all(torch.equal(value, weights(looked)[name]) for name, value in weights(whole).items())

@@ -17,7 +17,7 @@ from rich.table import Table
 from foveal.cli.bars import bar
 from foveal.cli.report import check_save
 from foveal.cli.settings import DEFAULT_MODEL, Model, processor_of
-from foveal.cli.sources import SOURCES, guess_source, open_source
+from foveal.cli.sources import SOURCES, check_pictures, guess_source, open_source
 from foveal.data.images import load_picture, upright_size
 from foveal.data.statistics import check_plot, count_examples, plot_counts
 from foveal.draw import draw, sheet
@@ -168,6 +168,7 @@ def _examples(
     settings = dict(_pair(one) for one in setting or ())
     if images is not None:
         settings["images"] = images
+    check_pictures(images)
     return islice(open_source(kind or guess_source(paths[0]), paths, settings, passed), limit)
 
 
@@ -272,4 +273,6 @@ def _as_planned(picture: Image.Image, plan: Any) -> Image.Image:
 def _told(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_told(one)}" for name, one in list(value.items())[:12]) + (" …" if len(value) > 12 else "")
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,10 @@ from foveal.cli.sources import from_file
 
 if TYPE_CHECKING:
     from foveal.evaluate.benchmark import Benchmark
+    from foveal.evaluate.kept import Answered
     from foveal.evaluate.regions import Figure
 
-__all__ = ["benchmark_named", "evaluate", "figures_table"]
+__all__ = ["benchmark_named", "evaluate", "figures_of", "figures_table"]
 
 
 def evaluate(
@@ -48,9 +50,9 @@ def evaluate(
     Beside the answers (predictions.jsonl) lie what they are answers of (manifest.json), what a judge said of them (judgements.jsonl), figures.json
     and report.html; `foveal rescore` makes the figures again, `foveal compare` tells two models apart.
     """
-    from foveal.evaluate.benchmark import MANIFEST, run_benchmark
+    from foveal.evaluate.benchmark import MANIFEST, read_manifest, run_benchmark
     from foveal.evaluate.benchmarks import BENCHMARKS
-    from foveal.evaluate.kept import ANSWERS, process, read_answers
+    from foveal.evaluate.kept import ANSWERS, is_refused, process, read_answers
     from foveal.evaluate.regions import figures_to_json
     from foveal.evaluate.report import write_report
 
@@ -72,18 +74,26 @@ def evaluate(
         try:
             with _progress(one.name, quiet=at.rank > 0) as heard:
                 found[one.name] = run_benchmark(one, session, data_root, folder, limit=limit, batch=batch, judge=asks, heard=heard)
-        except ValueError as error:  # the others go on
+        except KeyboardInterrupt:
+            print(f"foveal: {one.name} was stopped; what is answered is kept in {folder}, and the same command goes on with it.", file=sys.stderr)
+            raise
+        except (ValueError, OSError, ImportError) as error:  # the others go on
             if len(chosen) == 1:
                 raise
             print(f"foveal: {one.name}: {error}", file=sys.stderr)
             refused = True
             continue
-        if at.rank == 0 and report:
-            write_report(folder / "report.html", f"{session.name}, {one.name}", one, read_answers(folder / ANSWERS), found[one.name], data_root)
-        if at.rank == 0 and not as_json:
+        if at.rank > 0:
+            continue
+        answered = read_answers(folder / ANSWERS)
+        if report:
+            write_report(folder / "report.html", f"{session.name}, {one.name}", one, answered, found[one.name], data_root)
+        if not as_json:
             Console(width=120).print(figures_table(f"{one.name}: {one.about}", found[one.name]))
-            asked = json.loads((folder / MANIFEST).read_text())["questions"]
-            print(f"{asked['count']} questions about {asked['pictures']} pictures, each looked at once. Answers and report are in {folder}.")
+            counts = read_manifest(folder / MANIFEST)["questions"]
+            print(f"{counts['count']} questions about {counts['pictures']} pictures, each looked at once. Answers and report are in {folder}.")
+        if reasons := [str(asked.facts["error"]) for asked, _ in answered if is_refused(asked)]:
+            print(f"foveal: {one.name}: {len(reasons)} questions were refused and count as wrong, the first because: {reasons[0]}", file=sys.stderr)
     if at.rank == 0 and asks and any(one.judged for one in chosen):
         print(f"The judge {asks.model}: {asks.spent}.", file=sys.stderr if as_json else sys.stdout)
     if at.rank == 0 and as_json:
@@ -93,7 +103,7 @@ def evaluate(
 
 
 def benchmark_named(name: str) -> "Benchmark":
-    """The benchmark of a name, or of a person's own file as FILE.py:NAME. ValueError naming those that there are."""
+    """The benchmark of a name, or of a person's own file as FILE.py:NAME. ValueError naming those whose names are alike."""
     from foveal.evaluate.benchmark import Benchmark
     from foveal.evaluate.benchmarks import BENCHMARKS
 
@@ -104,8 +114,21 @@ def benchmark_named(name: str) -> "Benchmark":
             raise ValueError(f"{place} has no benchmark {value!r}.")
         return found
     if name not in BENCHMARKS:
-        raise ValueError(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}, and your own as FILE.py:NAME.")
+        near = " or ".join(get_close_matches(name, BENCHMARKS, 3)) or "one that `foveal evaluate list` prints"
+        raise ValueError(f"There is no benchmark {name!r}; {near} is wanted, or your own as FILE.py:NAME.")
     return BENCHMARKS[name]
+
+
+def figures_of(one: "Benchmark", answered: "Sequence[Answered]", place: Path) -> "dict[str, Figure]":
+    """The figures of answers that are read from `place`. ValueError where they are none, or are those of another benchmark."""
+    from foveal.evaluate.benchmark import answered_figures
+
+    if not answered:
+        raise ValueError(f"{place} holds no answers.")
+    try:
+        return answered_figures(one, answered)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{place} holds answers that {one.name} cannot score; the benchmark that asked, or its twin, is wanted.") from error
 
 
 def figures_table(title: str, figures: "Mapping[str, Figure]") -> Table:

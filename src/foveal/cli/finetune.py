@@ -15,9 +15,10 @@ from rich.table import Table
 
 from foveal.cli.bars import bar
 from foveal.cli.settings import DEFAULT_MODEL, Device, Model, open_session, verbs_of
-from foveal.cli.sources import guess_source, open_source
+from foveal.cli.sources import check_pictures, guess_source, open_source
 from foveal.data.images import load_picture
 from foveal.data.stored import Stored
+from foveal.data.whole import write_whole
 from foveal.draw import draw, sheet
 from foveal.evaluate import Figure, region_figures, region_questions
 from foveal.grounding import Example, GroundedText, write_examples
@@ -38,6 +39,7 @@ _MEANING = {
     "detected": "everything detected, AP at IoU 0.5",
     "detected_named": "… and named rightly",
 }
+_EARLY = 8
 _SHOWN = 6
 _MOST_DRAWN = 30
 
@@ -57,6 +59,7 @@ def finetune(
     least: Annotated[float, typer.Option(min=0.05, max=1.0, help="Smallest share of a picture that is shown at a time; 1: always all.")] = 0.5,
     mirror: Annotated[bool, typer.Option(help="Show every second picture mirrored: not where left and right, or letters, matter.")] = True,
     asked: Annotated[int, typer.Option(min=1, help="Pictures that figures are taken on, at most.")] = 40,
+    early: Annotated[int, typer.Option(min=0, help="After so many updates, eight held-out pictures are asked about; 0: not.")] = 50,
     seed: Annotated[int, typer.Option(help="Seeds the split and the order.")] = 0,
     device: Device = None,
 ) -> None:
@@ -78,7 +81,8 @@ def finetune(
     write_examples(out / "held_out.jsonl", kept)
     session = open_session(model, device)
     before = _ask(session, kept[:asked], out / "before.jsonl", "asking before")
-    place = teach(session.model.float(), session.processor, Stored(out / "taught.jsonl"), names, out, how)
+    looks = {early: lambda: _look(session, before, kept[: min(asked, _EARLY)], names, early, out)} if 0 < early < steps else {}
+    place = teach(session.model.float(), session.processor, Stored(out / "taught.jsonl"), names, out, how, looks=looks)
     after = _ask(open_session(str(place), device), kept[:asked], out / "after.jsonl", "asking after")
     _report(region_figures(before, names), region_figures(after, names), len(kept[:asked]), out)
     _draw(before, after, out / "sheet.png")
@@ -86,18 +90,22 @@ def finetune(
 
 
 def _settle(out: Path, model: str, data: Sequence[str], how: "Finetuning", held_out: float) -> None:
-    """Keeps what the run is in its folder; ValueError where another run lies there."""
+    """Keeps what the run is in its folder; ValueError where another run lies there, of which something is kept."""
+    from foveal.train.checkpoint import newest_first
+
     settings = {"model": model, "data": list(data), "held_out": held_out} | {field.name: getattr(how, field.name) for field in fields(how)}
     file = out / "settings.json"
-    if file.is_file() and (found := json.loads(file.read_text())) != settings:
+    begun = newest_first(out / "run") or (out / "model").is_dir()
+    if begun and file.is_file() and (found := json.loads(file.read_text())) != settings:
         odd = [name for name in settings if found.get(name) != settings[name]]
         raise ValueError(f"--out {out} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
     out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings, indent=1))
+    write_whole(file, json.dumps(settings, indent=1))
 
 
 def _read(data: Sequence[str], kind: str | None, images: Path | None) -> list[Example]:
     """The examples with a picture and a marked object; how many records were passed over is said, and why the first ones were."""
+    check_pictures(images)
     passed: list[str] = []
     found: list[Example] = []
     for path in data:
@@ -142,6 +150,15 @@ def _ask(session: "Session", examples: Sequence[Example], keep: Path, doing: str
         for one, said in answered:
             lines.write(json.dumps({"id": one.id, "task": one.facts["task"], "asked": one.turns[0].said.text, "said": said.text}) + "\n")
     return answered
+
+
+def _look(session: "Session", before: _Answers, examples: Sequence[Example], names: Sequence[str], step: int, out: Path) -> None:
+    """Says what a few held-out pictures come to while it learns, beside what the same came to before."""
+    session.model.eval()
+    answered = _ask(session, examples, out / "early.jsonl", f"asking after {step} updates")
+    new, old = region_figures(answered, names), region_figures(before[: len(answered)], names)
+    said = (f"{_MEANING[name]} {one.value:.0%} ({old[name].value:.0%} before)" if name in old else "" for name, one in new.items())
+    Console(stderr=True).print(f"after {step} updates, {len(examples)} held-out pictures: {'; '.join(filter(None, said))}")
 
 
 def _report(before: dict[str, Figure], after: dict[str, Figure], pictures: int, out: Path) -> None:

@@ -1,13 +1,14 @@
 """`foveal rescore`: a run's figures made again from its answers, without the model."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from foveal.cli.evaluate import benchmark_named, figures_table
+from foveal.cli.evaluate import benchmark_named, figures_of, figures_table
 
 __all__ = ["rescore"]
 
@@ -18,7 +19,7 @@ def rescore(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Score kept answers again. Nothing but them is read: neither model nor pictures."""
-    from foveal.evaluate.benchmark import MANIFEST, answered_figures
+    from foveal.evaluate.benchmark import MANIFEST, read_manifest
     from foveal.evaluate.kept import ANSWERS, read_answers
     from foveal.evaluate.regions import figures_to_json
 
@@ -28,8 +29,11 @@ def rescore(
     manifest = place.with_name(MANIFEST)
     if benchmark is None and not manifest.is_file():
         raise ValueError(f"{place} has no {MANIFEST} beside it that says how to score; --benchmark is wanted.")
-    one = benchmark_named(benchmark or str(json.loads(manifest.read_text())["benchmark"]))
-    found = answered_figures(one, read_answers(place))
+    run = read_manifest(manifest) if manifest.is_file() else {}
+    one, answered = benchmark_named(benchmark or str(run["benchmark"])), read_answers(place)
+    if run and len(answered) < (count := run["questions"]["count"]):
+        print(f"foveal: {place} holds {len(answered)} of the run's {count} answers; the figures are of these alone.", file=sys.stderr)
+    found = figures_of(one, answered, place)
     if as_json:
         print(json.dumps(figures_to_json(found)))
     else:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import islice
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 from foveal.data.reading import Report, needed, text_lines
 from foveal.grounding import Example
 
-__all__ = ["SOURCES", "from_file", "guess_source", "open_source", "source_named"]
+__all__ = ["SOURCES", "check_pictures", "from_file", "guess_source", "open_source", "source_named"]
 
 _Source = Callable[..., Iterator[Example]]
 
@@ -131,6 +132,12 @@ def open_source(name: str, paths: Sequence[str], settings: Mapping[str, str], re
     return map(partial(_checked, name), source(*paths, **given))
 
 
+def check_pictures(images: str | PathLike[str] | None) -> None:
+    """ValueError where the folder of pictures is not there, before each record is found to lack its own."""
+    if images is not None and not Path(images).is_dir():
+        raise ValueError(f"there is no folder {fspath(images)} for the pictures (--images)")
+
+
 def guess_source(path: str) -> str:
     """The name of the data set that a path most likely is: a folder with annotations.jsonl or of shards, or a file known by the names of its fields.
 
@@ -206,6 +213,8 @@ def from_file(path: Path) -> Any:
     """A person's own file, run as Python runs it."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    if path.suffix != ".py":
+        raise ValueError(f"{path} is no file of Python; one that ends with .py is wanted")
     if path.stem in sys.stdlib_module_names:
         raise ValueError(f"{path} has the name of a module of Python; it wants another.")
     if path.stem not in sys.modules or getattr(sys.modules[path.stem], "__file__", "") != str(path.resolve()):

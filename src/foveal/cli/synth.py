@@ -49,6 +49,7 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     shard: Annotated[int, typer.Option(min=1, help="Pictures in a shard: so many are done again where a run is stopped.")] = 64,
     licence: Annotated[str, typer.Option(help="The licence of pictures that state none; every record carries it.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Work once more on pictures that an earlier run left out.")] = False,
 ) -> None:
     """Run a recipe's stages over pictures; the examples of each (docs/record.md) lie in shards below --out, and a finished shard is never made again.
     Pictures that cannot be worked on are named and left out, and then the exit code is 1."""
@@ -57,7 +58,9 @@ def run(
     from foveal.synth.running import folders_of, run_pipeline
 
     with _Bars() as bars:
-        run_pipeline(steps, entries, out, engine=_engine(engine, workers or []), shard=shard, licence=licence, report=passed, heard=bars.heard)
+        run_pipeline(
+            steps, entries, out, engine=_engine(engine, workers or []), shard=shard, licence=licence, again=again, report=passed, heard=bars.heard
+        )
     folders, count = list(folders_of(out).items()), _count(out)
     table = Table("stage", "examples", "left out", "seconds", "a second")
     for name, folder in folders:

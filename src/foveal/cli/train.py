@@ -2,6 +2,7 @@
 
 import ast
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from foveal.train.stage import Stage
 
 __all__ = ["train"]
+
+_LOGS = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
+"""The packages of which one is wanted for a log."""
 
 
 def train(
@@ -60,11 +64,11 @@ def _changed(stage: "Stage", settings: list[str], report_to: str) -> "Stage":
             changes[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             changes[name] = {"true": True, "false": False, "none": None}.get(value.lower(), value)
-    options = {**stage.recipe.options, **changes.pop("options", {}), "report_to": report_to}
-    try:
-        return stage.set(**changes, options=options)
-    except TypeError as error:
-        raise ValueError(f"--set {' '.join(settings)}: {error}") from error
+    if not isinstance(more := changes.pop("options", {}), dict):
+        raise ValueError(f"--set options={more!r} is not understood; names and values are wanted, like \"options={{'tf32': True}}\".")
+    if report_to in _LOGS and not any(find_spec(name) for name in _LOGS[report_to]):
+        raise ValueError(f"--report-to {report_to} wants a package that is not installed; pip install {report_to}.")
+    return stage.set(**changes, options={**stage.recipe.options, **more, "report_to": report_to})
 
 
 def _settings(stage: "Stage") -> list[dict[str, Any]]:

@@ -120,9 +120,7 @@ class StoredShards:
     @cached_property
     def groups(self) -> list[tuple[Path, int, int]]:
         """Each group of rows: its file, its number there, and how many rows come before it."""
-        from pyarrow import parquet
-
-        heads = [(path, parquet.read_metadata(path)) for path in self.paths]
+        heads = [(path, _whole(path).metadata) for path in self.paths]
         found = [(path, number, head.row_group(number).num_rows) for path, head in heads for number in range(head.num_row_groups)]
         starts = list(accumulate((rows for *_, rows in found), initial=0))
         self._count = starts[-1]
@@ -141,12 +139,27 @@ class StoredShards:
         return replace(example, images=tuple(pictures))
 
     def _rows(self, which: int) -> list[dict[str, Any]]:
-        from pyarrow import parquet
-
         if self._kept[0] != which:
             path, number, _ = self.groups[which]
-            self._kept = (which, parquet.ParquetFile(path).read_row_group(number).to_pylist())
+            try:
+                self._kept = (which, _whole(path).read_row_group(number).to_pylist())
+            except (ValueError, OSError) as error:  # as pyarrow says that bytes were changed
+                raise ValueError(f"{path}, group of rows {number}, cannot be read: {_first_line(error)}") from error
         return self._kept[1]
 
     _kept: tuple[int, list[dict[str, Any]]] = (-1, [])
     _count = 0
+
+
+def _whole(path: Path) -> Any:
+    """A shard, opened. ValueError, naming it, for a file that is none, or that was cut."""
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return parquet.ParquetFile(path)
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"{path} is no whole Parquet file: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

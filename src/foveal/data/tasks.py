@@ -10,9 +10,9 @@ from foveal.data.augment import example_on, random_part
 from foveal.data.images import load_picture
 from foveal.data.mixture import Task
 from foveal.data.sources.ferret import point_in
-from foveal.geometry import Box, Mask, Point, Region, bounding_box
+from foveal.geometry import Mask, Point, Region, bounding_box
 from foveal.grounding import Example, GroundedText, Note, Turn, region_limits, region_to_json, tied
-from foveal.grounding.wordings.ferret import ask_names, say_names, with_coordinates
+from foveal.grounding.wordings.ferret import ask_names, reading_order, say_names, with_coordinates
 from foveal.grounding.wordings.verbs import Verbs
 
 __all__ = [
@@ -97,13 +97,16 @@ def detect(verbs: Verbs, *, sources: Sequence[str] = ("object",), most: int = 40
     return task
 
 
-def absent(verbs: Verbs, names: Sequence[str], *, sources: Sequence[str] = ("object",)) -> Task:
-    """Where something is that is not there: one of `names` that no note bears, or one that the data set says is "absent" (LVIS)."""
+def absent(verbs: Verbs, names: Sequence[str], *, sources: Sequence[str] = ("object",), phrases: Sequence[str] = ("expression", "phrase")) -> Task:
+    """Where something is that is not there: one of `names` that no note bears, or one that the data set says is "absent" (LVIS); half of the time,
+    where there are some, words of a note that mean nothing in the picture (gRefCOCO)."""
 
     def task(example: Example, rng: np.random.Generator) -> Example | None:
         there = {thing.said.text.lower() for thing in _things(example, sources)}
         told = example.facts.get("absent")
         choices = list(told) if isinstance(told, list) else [name for name in names if name.lower() not in there]
+        if gone := [note.said.text for note in example.notes if note.source in phrases and note.said.spans and not note.said.regions]:
+            choices = gone if not choices or rng.random() < 0.5 else choices
         if not choices or verbs.location is None or verbs.say_absent is None:
             return None
         name = choices[rng.integers(len(choices))]
@@ -300,6 +303,5 @@ def _pointed(known: Region, form: str, size: tuple[int, int], rng: np.random.Gen
     return Point((x + middle) / width, (y + middle) / height)
 
 
-def _reading_order(region: Region) -> tuple[float, float]:
-    box: Box = bounding_box(region)
-    return box.y0, box.x0
+def _reading_order(region: Region) -> tuple[int, int]:
+    return reading_order(bounding_box(region))

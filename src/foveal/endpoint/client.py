@@ -172,7 +172,8 @@ class Endpoint:
             hopeless = isinstance(error, library.AuthenticationError | library.NotFoundError)
             if hopeless or (isinstance(error, library.RateLimitError) and error.code == "insufficient_quota"):
                 raise ValueError(f"{self.model} at {self.base_url} cannot be asked: {said}") from None
-            return Reply(error=said)
+            nobody = isinstance(error, library.APIConnectionError) and not isinstance(error, library.APITimeoutError)
+            return Reply(error=said, unreached=nobody)
 
     def _told(self, error: Exception) -> str:
         """An error in one line, without the key, which some endpoints repeat."""

@@ -35,7 +35,7 @@ class Reply:
     """What an endpoint replied, or in `error` why it did not, in a sentence.
 
     `finish` is its word for why the reply ended ("stop", "length", …), `model` its name of what replied; tokens are None where it does not count
-    them. A reply that was `cached` cost nothing now.
+    them. A reply that was `cached` cost nothing now. `unreached` says of an error that nobody answered at that address.
     """
 
     text: str = ""
@@ -45,6 +45,7 @@ class Reply:
     completion_tokens: int | None = None
     error: str | None = None
     cached: bool = False
+    unreached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Replies:
 
     def add(self, key: str, reply: Reply) -> None:
         """Keeps a reply at once: a line behind all others, on a line of its own even if the last was torn."""
-        record = {name: value for name, value in asdict(reply).items() if name not in ("error", "cached")}
+        record = {name: value for name, value in asdict(reply).items() if name not in ("error", "cached", "unreached")}
         with self._lock:
             self._known[key] = reply
             if self._file is None:

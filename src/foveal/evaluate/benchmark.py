@@ -1,6 +1,7 @@
 """A benchmark is a value: what is asked, and how an answer is scored. A run keeps every answer: its number can be made again without the model."""
 
 import json
+import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,17 +16,17 @@ import numpy as np
 from foveal.data.whole import write_whole
 from foveal.evaluate.answers import questions_of_rank
 from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
-from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, kept_answers, process, read_answers
+from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, is_refused, kept_answers, process, read_answers
 from foveal.evaluate.metrics import interval, is_unparseable
 from foveal.evaluate.regions import Figure, figures_to_json
-from foveal.grounding import Example, GroundedText, example_to_json
+from foveal.grounding import Example, GroundedText, Picture, example_to_json
 from foveal.grounding.wordings.verbs import Verbs
 
 if TYPE_CHECKING:
     from foveal.endpoint import Endpoint
     from foveal.session.session import Session
 
-__all__ = ["MANIFEST", "Benchmark", "answered_figures", "mean_figure", "run_benchmark"]
+__all__ = ["MANIFEST", "Benchmark", "answered_figures", "mean_figure", "read_manifest", "run_benchmark", "score_of"]
 
 MANIFEST = "manifest.json"
 
@@ -73,11 +74,11 @@ def run_benchmark(
 ) -> dict[str, Figure]:
     """Asks all questions (or the first `limit`), keeps each answer in `out` as it comes, and returns the figures.
 
-    A run that was stopped goes on with the questions that are not answered. Of several processes (`accelerate launch`) each answers its part,
-    and all return the figures of the whole. `heard` is told how many of how many this process has, and their mean score so far (not a number
-    where a `judge` is to score them: it is asked when all are answered). What was asked of what (hashes of data, questions and weights, versions,
-    settings, judge) is kept as manifest.json. ValueError where the data is not there, the family cannot be asked so, two questions have one id,
-    `out` holds a run of something else, or a judge is wanted and missing.
+    A run that was stopped goes on with the questions that are not answered, or were refused. Of several processes (`accelerate launch`) each
+    answers its part, and all return the figures of the whole. `heard` is told how many of how many this process has, and their mean score so far
+    (not a number where a `judge` is to score them: it is asked when all are answered). What was asked of what (hashes of data, questions and
+    weights, versions, settings, judge) is kept as manifest.json. ValueError where the data is not there, the family cannot be asked so, two
+    questions have one id, `out` holds a run of something else, or a judge is wanted and missing.
     """
     if benchmark.judged and judge is None:
         raise ValueError(f"benchmark {benchmark.name} is scored by a judge, and none was given; --judge names the model that is to judge.")
@@ -95,16 +96,17 @@ def run_benchmark(
     kept = kept_answers(out)
     if odd := set(kept) - {one.id for one in asked}:
         raise ValueError(f"{out} holds answers to other questions, of which {min(odd)!r} is one; give another folder.")
+    kept = {name: one for name, one in kept.items() if not is_refused(one[0])}
     left = [one for one in asked if one.id not in kept]
     left = [left[number] for number in questions_of_rank(len(left), at.rank, at.count)]
-    done, total = len(kept), sum(benchmark.score(*one) for one in kept.values())
+    done, total = len(kept), sum(score_of(benchmark, *one) for one in kept.values())
     at.wait()  # until all have read what is kept
     with appending(out / at.file, root) as lines:
         for example, answer in zip(left, session.answer(left, batch=batch, max_new_tokens=benchmark.max_new_tokens), strict=True):
             ended = {"finish": answer.finish_reason} | ({"error": answer.error} if answer.error else {})
             example = replace(example, facts=dict(example.facts) | ended)
             lines.write(example, answer.said)
-            done, total = done + 1, total + benchmark.score(example, answer.said)
+            done, total = done + 1, total + score_of(benchmark, example, answer.said)
             heard(done, len(kept) + len(left), float("nan") if benchmark.judged else total / done)
     at.wait()
     if at.rank == 0:
@@ -124,15 +126,31 @@ def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict
     where a judge is to score them, not judged."""
     regions = [len(said.regions) for _, said in answered]
     shares = {
-        "unparsed": [is_unparseable(said) for _, said in answered],
+        "unparsed": [is_unparseable(said) and not is_refused(example) for example, said in answered],
         "several_places": [count > 1 for count in regions],
         "cut": [example.facts.get("finish") == "length" for example, _ in answered],
-        "refused": [example.facts.get("finish") == "error" for example, _ in answered],
+        "refused": [is_refused(example) for example, _ in answered],
     }
     if benchmark.judged:
         shares["unjudged"] = [judgement_of(asked) is None and bool(benchmark.judged(asked, said)) for asked, said in answered]
-    found = {"score": mean_figure([benchmark.score(*one) for one in answered])} | dict(benchmark.figures(answered))
+    found = {"score": mean_figure([score_of(benchmark, *one) for one in answered])} | dict(benchmark.figures(answered))
     return found | {name: mean_figure([float(one) for one in some]) for name, some in shares.items()}
+
+
+def score_of(benchmark: Benchmark, asked: Example, said: GroundedText) -> float:
+    """The score of an answer; 0 where the question was refused, though no answer may be right of what fits nothing."""
+    return 0.0 if is_refused(asked) else benchmark.score(asked, said)
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """What a run is, as its folder tells. ValueError, with the file, where it holds none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found["benchmark"], str) and isinstance(found["questions"]["count"], int):
+            return dict(found)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"{file} is no manifest of a run; one as foveal evaluate writes it is wanted.")
 
 
 def mean_figure(values: Sequence[float]) -> Figure:
@@ -160,7 +178,7 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
     questions = sha256()
     for example in asked:
         questions.update(json.dumps(example_to_json(replace(example, images=())), sort_keys=True).encode())
-    pictures = len({(one.path, one.data, id(one.pixels)) for example in asked for one in example.images})
+    pictures = list({(one.path, one.data, id(one.pixels)): one for example in asked for one in example.images}.values())
     missing = [name for name in benchmark.files if not (root / name).is_file()]
     if missing:
         raise ValueError(f"benchmark {benchmark.name} reads {missing[0]} below {root}, and it is not there.")
@@ -169,12 +187,25 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
         "model": session.name,
         "weights": weights_hash(session.model),
         "data": {name: _hash(root / name) for name in benchmark.files},
-        "questions": {"count": len(asked), "pictures": pictures, "sha256": questions.hexdigest(), "limit": limit},
+        "questions": {"count": len(asked), "pictures": len(pictures), "sha256": questions.hexdigest(), "limit": limit},
+        "pictures": _pictures_hash(pictures, root),
         "max_new_tokens": benchmark.max_new_tokens,
         "dtype": str(session.model.dtype).removeprefix("torch."),
         "device": session.model.device.type,
         "attention": str(getattr(session.model.config, "_attn_implementation", "")),
     }
+
+
+def _pictures_hash(pictures: Sequence[Picture], root: Path) -> str:
+    """Of the pictures' places below `root` and their sizes in bytes; of those that are no files, of what they hold. One that is missing has none."""
+    found = sha256()
+    for one in pictures:
+        if one.path:
+            size = os.path.getsize(one.path) if os.path.isfile(one.path) else None
+            found.update(f"{os.path.relpath(one.path, root)} {size}\n".encode())
+        elif one.data:
+            found.update(one.data)
+    return found.hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -184,7 +215,7 @@ def _versions() -> dict[str, str]:
 def _settle(file: Path, manifest: dict[str, Any]) -> None:
     """Keeps what the run is; ValueError where another run lies there. Batch and versions may differ."""
     if file.is_file():
-        found = json.loads(file.read_text())
+        found = read_manifest(file)
         odd = [name for name in manifest if name not in ("batch", "versions") and found.get(name) != manifest[name]]
         if odd:
             raise ValueError(f"{file.parent} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["ReliabilityBin", "reliability_table"]
+from foveal.geometry import bounding_box, box_array, iou
+from foveal.grounding import Example, GroundedText
+
+__all__ = ["ReliabilityBin", "reliability_table", "scored_boxes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,21 @@ def reliability_table(scores: Sequence[float], hits: Sequence[bool], *, bins: in
         ReliabilityBin(number / bins, (number + 1) / bins, float(confidence[number]), float(accuracy[number]), int(count[number]))
         for number in np.flatnonzero(count).tolist()
     ]
+
+
+def scored_boxes(answered: Sequence[tuple[Example, GroundedText]], *, threshold: float = 0.5) -> tuple[list[float], list[bool]]:
+    """Of answers to where things are: the score of the first box, where it has one, and whether it is right.
+
+    The truth is the first note of each question; right is an IoU of `threshold` or more with any of its regions, so that no box is right where
+    there is nothing.
+    """
+    scores, hits = list[float](), list[bool]()
+    for asked, said in answered:
+        span = next((span for span in said.spans if span.regions), None)
+        score = span.scores[0] if span is not None and span.scores else None
+        if span is None or score is None:
+            continue
+        found, true = box_array([bounding_box(span.regions[0])]), box_array([bounding_box(region) for region in asked.notes[0].said.regions])
+        scores.append(float(score))
+        hits.append(bool(iou(found, true).max(initial=0.0) >= threshold))
+    return scores, hits

@@ -98,7 +98,7 @@ def judgement_of(asked: Example) -> str | None:
 def _records(file: Path) -> Iterator[dict[str, Any]]:
     if not file.is_file():
         return
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):  # no other signs end a line
         try:
             record = json.loads(line)
         except ValueError:

@@ -12,7 +12,7 @@ from foveal.data.whole import write_whole
 from foveal.evaluate.judgements import JUDGEMENTS, read_judgements, with_judgements
 from foveal.grounding import Example, GroundedText, Turn, example_from_json, example_to_json
 
-__all__ = ["ANSWERS", "Answered", "Process", "appending", "gather", "kept_answers", "process", "read_answers"]
+__all__ = ["ANSWERS", "Answered", "Process", "appending", "gather", "is_refused", "kept_answers", "process", "read_answers"]
 
 Answered = tuple[Example, GroundedText]
 """A question with its true answer (notes with source "truth"), and what was answered."""
@@ -72,27 +72,38 @@ def read_answers(path: Path) -> list[Answered]:
     return with_judgements(answered, read_judgements(path.with_name(JUDGEMENTS)))
 
 
+def is_refused(asked: Example) -> bool:
+    """Whether a question was not asked, its picture being unreadable for instance; the fact "error" says why.
+
+    >>> is_refused(Example("7", facts={"finish": "error", "error": "there is no file 7.png"})), is_refused(Example("7"))
+    (True, False)
+    """
+    return asked.facts.get("finish") == "error"
+
+
 def kept_answers(out: Path) -> dict[str, Answered]:
     """What the processes of a run have answered so far, by the question's id."""
     files = [out / ANSWERS, *sorted(out.glob(_PARTS))]
-    return {one[0].id: one for file in files for one in _whole_answers(file)}
+    return {one[0].id: one for file in files for one, _ in _whole_answers(file)}
 
 
 @contextmanager
 def appending(file: Path, root: Path) -> Iterator["_Writer"]:
     """Writes answers to the end of a file, behind its last whole line, each at once; pictures' paths are kept from `root` on."""
     if file.is_file():
-        kept = file.read_text(encoding="utf-8", errors="replace").splitlines()[: sum(1 for _ in _whole_answers(file))]
-        write_whole(file, "".join(line + "\n" for line in kept))
+        write_whole(file, "".join(line + "\n" for _, line in _whole_answers(file)))
     with open(file, "a", encoding="utf-8") as lines:
         yield _Writer(lines, root)
 
 
 def gather(out: Path, asked: Sequence[Example]) -> None:
-    """Puts the answers into the order of the questions, in one file; those of processes are taken away."""
+    """Puts the answers into the order of the questions, in one file; those of processes are taken away, and lines that were torn.
+
+    Of several answers to a question the last one is kept, but none that was refused where another was not.
+    """
     parts = sorted(out.glob(_PARTS))
-    files = [file for file in (out / ANSWERS, *parts) if file.is_file()]
-    lines = {json.loads(line)["id"]: line for file in files for line in file.read_text(encoding="utf-8").splitlines()}
+    every = [(asked, line) for file in (out / ANSWERS, *parts) for (asked, _), line in _whole_answers(file)]
+    lines = {example.id: line for example, line in sorted(every, key=lambda one: not is_refused(one[0]))}
     write_whole(out / ANSWERS, "".join(lines[one.id] + "\n" for one in asked))
     for part in parts:
         part.unlink()
@@ -117,13 +128,13 @@ def _answer_of(line: str) -> Answered:
     return replace(example, turns=example.turns[:-1]), example.turns[-1].said
 
 
-def _whole_answers(path: Path) -> Iterator[Answered]:
-    """The answers up to a line that was torn when the run was stopped."""
+def _whole_answers(path: Path) -> Iterator[tuple[Answered, str]]:
+    """The answers with their lines, up to one that was torn when the run was stopped."""
     if not path.is_file():
         return
     with open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
-                yield _answer_of(line)
+                yield _answer_of(line), line.rstrip("\n")
             except (ValueError, KeyError, TypeError):
                 return

@@ -19,6 +19,7 @@ __all__ = [
     "calibration_error",
     "f1_interval",
     "first_box",
+    "has_unread_place",
     "interval",
     "is_unparseable",
     "match_named",
@@ -89,20 +90,22 @@ def spellings(name: str) -> tuple[str, ...]:
 def names_object(answer: str, names: Sequence[str], others: Sequence[str] = (), *, original: bool = False) -> bool:
     """Does `answer` say that the object is one of `names`, and none of `others`? The verdict of referring object classification.
 
-    Whole words count, in upper or lower case, the longest name first, and what stands between "no" or "not" and the end of its
-    clause counts for nothing. With `original`, the rule of Ferret's own evaluation script, for comparison with published numbers:
-    any substring counts, in the case given, naming `others` as well does no harm, "note" and "now" are taken for a "no", and one
-    without a comma or full stop after it is not seen.
+    Whole words count, in upper or lower case, the longest name first, and what stands between a denial ("no", "not", "isn't",
+    "rather than") and the end of its clause counts for nothing. With `original`, the rule of Ferret's own evaluation script, for
+    comparison with published numbers: any substring counts, in the case given, naming `others` as well does no harm, "note" and
+    "now" are taken for a "no", and one without a comma or full stop after it is not seen.
 
     >>> names_object("It is a cat, not a dog.", ["cat"], ["dog"]), names_object("a cat or a dog", ["cat"], ["dog"])
     (True, False)
+    >>> names_object("It isn't a cat.", ["cat"], ["dog"]), names_object("It isn't a dog, it's a cat.", ["cat"], ["dog"])
+    (False, True)
     >>> names_object("It is a caterpillar.", ["cat"]), names_object("It is a caterpillar.", ["cat"], original=True)
     (False, True)
     """
     if original:
         rest = re.sub(r"\sno.*?[,.]", "", re.sub(r"\snot.*?[,.]", "", answer))
         return any(name in rest for name in names)
-    asserted = re.sub(r"\b(?:not?|neither|nor)\b(?:(?!\bbut\b)[^,.;:!?])*", " ", answer, flags=re.IGNORECASE)
+    asserted = re.sub(_DENIED, " ", answer, flags=re.IGNORECASE)
     said = words_found(asserted, [*names, *others])
     wanted = {name.lower() for name in names}
     return bool(said) and all(name in wanted for name in said)
@@ -177,17 +180,24 @@ def says_absent(said: GroundedText) -> bool:
 
 
 def is_unparseable(said: GroundedText) -> bool:
-    """Is the answer empty, or does it hold a bracket with a number in it that is no place, or a box turned inside out?
+    """Is the answer empty, or does it hold a place that could not be read (`has_unread_place`)?
+
+    >>> is_unparseable(GroundedText("A cat [1, 2, 3]")), is_unparseable(GroundedText(" ")), is_unparseable(GroundedText("A cat."))
+    (True, True, False)
+    """
+    return (not said.text.strip() and not said.spans) or has_unread_place(said)
+
+
+def has_unread_place(said: GroundedText) -> bool:
+    """Does the answer hold a bracket with a number in it that is no place, a tag of places of any family, or a box turned inside out?
 
     What a model says is never an error: a place that cannot be read stays in the text, and is counted here.
 
-    >>> is_unparseable(GroundedText("A cat [1, 2, 3]")), is_unparseable(GroundedText("A cat."))
-    (True, False)
+    >>> [has_unread_place(GroundedText(text)) for text in ("[1, 2, 3]", "<box>(1,2)", "<loc_12>", '{"bbox_2d": [1]}', "A cat.")]
+    [True, True, True, True, False]
     """
-    if not said.text.strip() and not said.spans:
-        return True
     boxes = (region for span in said.spans for region in span.regions if isinstance(region, Box))
-    return bool(re.search(r"\[[^\]]*\d|\d[^\[]*\]", said.text)) or any(box.x1 < box.x0 or box.y1 < box.y0 for box in boxes)
+    return re.search(_UNREAD, said.text) is not None or any(box.x1 < box.x0 or box.y1 < box.y0 for box in boxes)
 
 
 def match_named(
@@ -347,6 +357,10 @@ def calibration_error(scores: Sequence[float], hits: Sequence[bool], *, bins: in
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(place, weights=confidence - right, minlength=bins)
     return float(np.abs(gaps).sum() / len(scores))
+
+
+_DENIED = r"(?:\b(?:not?|neither|nor|cannot|rather than|instead of)\b|\b\w+n['’]t\b)(?:(?!\bbut\b)[^,.;:!?])*"
+_UNREAD = r"""\[[^\]]*\d|\d[^\[]*\]|</?(?:box|quad)>|<\|box_(?:start|end)\|>|<loc_?\d|<patch_index_|"(?:bbox|point)_2d"|<points?\s+x\d?="""
 
 
 def _whole_words(phrases: Collection[str]) -> str:

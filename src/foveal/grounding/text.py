@@ -45,7 +45,7 @@ class GroundedText:
     spans: tuple[Span, ...] = ()
 
     def __post_init__(self) -> None:
-        if any(before.start > after.start for before, after in pairwise(self.spans)):
+        if len(self.spans) > 1 and any(before.start > after.start for before, after in pairwise(self.spans)):
             raise ValueError("the spans of a text are not in order of their start; sort them")
         if any(span.end > len(self.text) for span in self.spans):
             raise ValueError(f"a span ends at {max(span.end for span in self.spans)}, behind the {len(self.text)} characters of its text")

@@ -104,21 +104,21 @@ class ConversationModel(GroundedModel, GenerationMixin):
         self.post_init()
         reset_lora(self.language_model)
 
-    def adapt(self, rank: int, alpha: float = 32.0, targets: Sequence[str] = ()) -> None:
+    def adapt(self, rank: int, alpha: float = 32.0, targets: Sequence[str] = (), dropout: float = 0.0) -> None:
         """Puts adapters of this rank beside linear layers of the language model (Hu et al. 2021): those whose names end with one of `targets`, or all
-        but its output. They change nothing as they begin; the configuration says so, and a saved model has them. ValueError for a model that
-        has some.
+        but its output. They change nothing as they begin; the configuration says so, and a saved model has them, but not their `dropout`, which
+        is for the training at hand. ValueError for a model that has some.
 
         Wants PEFT; ImportError, saying so, without.
         """
         if self.config.lora_rank:
             raise ValueError(f"the language model has adapters of rank {self.config.lora_rank}; merge them first.")
         self.config.lora_rank, self.config.lora_alpha, self.config.lora_targets = rank, alpha, list(targets)
-        self._add_adapters()
+        self._add_adapters(dropout)
 
-    def _add_adapters(self) -> None:
+    def _add_adapters(self, dropout: float = 0.0) -> None:
         targets = self.config.lora_targets or linear_layers(self.language_model)
-        add_lora(self.language_model, self.config.lora_rank, self.config.lora_alpha, targets)
+        add_lora(self.language_model, self.config.lora_rank, self.config.lora_alpha, targets, dropout)
 
     def merge(self) -> None:
         """Folds the language model's adapters, if it has some, into the layers beside which they stand."""

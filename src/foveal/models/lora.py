@@ -9,8 +9,9 @@ from transformers import initialization
 __all__ = ["add_lora", "linear_layers", "merge_lora", "reset_lora"]
 
 
-def add_lora(model: nn.Module, rank: int, alpha: float, targets: Sequence[str]) -> None:
-    """Put an adapter beside each linear layer whose name ends with one of `targets`, and freeze all else: W' = W + alpha / rank · B A.
+def add_lora(model: nn.Module, rank: int, alpha: float, targets: Sequence[str], dropout: float = 0.0) -> None:
+    """Put an adapter beside each linear layer whose name ends with one of `targets`, and freeze all else: W' = W + alpha / rank · B A. In
+    training, `dropout` of what an adapter reads is left out.
 
     It is done when the model is built, as its configuration says, so that `layer.base_layer.weight`, `layer.lora_A.default.weight` and
     `layer.lora_B.default.weight` are names of its own, which transformers saves and loads like any other. ImportError, saying what to
@@ -27,7 +28,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float, targets: Sequence[str]) 
         raise ImportError("a language model with adapters needs PEFT: pip install 'foveal[train]'") from error
     if not any(f".{name}".endswith(f".{target}") for name, _ in model.named_modules() for target in targets):
         raise ValueError(f"no layer of {type(model).__name__} is named {', '.join(targets)}; names of linear layers are wanted for adapters.")
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets)), model)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets)), model)
 
 
 def linear_layers(model: Any) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ __all__ = ["composed_by_template", "describe"]
 
 _THINGS = ("object", "region", "segment")
 _CAPTIONS = ("caption", "description")
+_ONE, _SEVERAL = "an?|the|some|one", "|".join(NUMBERS)
 
 
 def composed_by_template(question: GroundedText | None = None, *, most_things: int = 8, most_lines: int = 12) -> Stage:
@@ -60,35 +61,30 @@ class _Kind:
     """Notes of the same words."""
 
     words: str
-    notes: tuple[Note, ...]
+    regions: tuple[Region, ...]
     boxes: tuple[Box, ...]
-
-    @property
-    def area(self) -> float:
-        return sum((box.x1 - box.x0) * (box.y1 - box.y0) for box in self.boxes)
+    scores: tuple[float | None, ...]
+    area: float
 
     def said(self, words: str) -> GroundedText:
         """Words that mean all of them."""
-        regions = tuple(note.said.regions[0] for note in self.notes)
-        scores = tuple(note.score for note in self.notes)
-        return GroundedText(words, (Span(0, len(words), regions, scores if any(score is not None for score in scores) else ()),))
+        return GroundedText(words, (Span(0, len(words), self.regions, self.scores),))
 
 
 def _kinds(notes: Sequence[Note]) -> list[_Kind]:
     """What there is, by its words, the largest first."""
-    alike: dict[str, list[Note]] = {}
+    alike: dict[str, list[tuple[Note, Region]]] = {}
     for note in notes:
-        if note.source in _THINGS and len(note.said.regions) == 1 and _in_first(note.said.regions[0]) and note.said.text.strip():
-            alike.setdefault(same_words(note.said.text), []).append(note)
+        if note.source in _THINGS and len(regions := note.said.regions) == 1 and not regions[0].image and note.said.text.strip():
+            alike.setdefault(same_words(note.said.text), []).append((note, regions[0]))
     kinds = []
     for some in alike.values():
-        boxes = tuple(bounding_box(note.said.regions[0]) for note in some)
-        kinds.append(_Kind(some[0].said.text.strip().rstrip("."), tuple(some), boxes))
+        boxes = tuple([bounding_box(region) for _, region in some])
+        scores = tuple([note.score for note, _ in some])
+        area = sum([(box.x1 - box.x0) * (box.y1 - box.y0) for box in boxes])
+        words = some[0][0].said.text.strip().rstrip(".")
+        kinds.append(_Kind(words, tuple([region for _, region in some]), boxes, () if set(scores) == {None} else scores, area))
     return sorted(kinds, key=lambda kind: -kind.area)
-
-
-def _in_first(region: Region) -> bool:
-    return region.image == 0
 
 
 def _caption(notes: Sequence[Note], things: Sequence[_Kind]) -> GroundedText | None:
@@ -102,9 +98,12 @@ def _tied(text: str, things: Sequence[_Kind]) -> GroundedText:
     """A text in which a phrase means the things of its words: the one that there is, or all, where it speaks of several and of no other number.
     Longer phrases go before."""
     spans: list[Span] = []
+    plain = text.lower() if text.isascii() else None
     for kind in sorted(things, key=lambda kind: -len(kind.words)):
-        count = len(kind.notes)
-        form, before = (same_words(kind.words), "an?|the|some|one") if count == 1 else (many(kind.words), "|".join(NUMBERS))
+        count = len(kind.boxes)
+        form, before = (same_words(kind.words), _ONE) if count == 1 else (many(kind.words), _SEVERAL)
+        if plain is not None and form.isascii() and form.lower() not in plain:  # far cheaper than an expression of its own
+            continue
         for found in re.finditer(rf"\b(?:({before}) )?{re.escape(form)}\b", text, re.IGNORECASE):
             odd = count > 1 and found[1] is not None and found[1].lower() != NUMBERS[min(count, len(NUMBERS) - 1)]
             if not odd and all(found.end() <= span.start or span.end <= found.start() for span in spans):
@@ -119,15 +118,15 @@ def _listed_things(things: Sequence[_Kind], *, more: bool) -> GroundedText | Non
     parts: list[str | GroundedText] = []
     for kind in things:
         places = {where(box) for box in kind.boxes}
-        phrase = kind.said(counted(kind.words, len(kind.notes)))
+        phrase = kind.said(counted(kind.words, len(kind.boxes)))
         parts.append(GroundedText.join(phrase, f" {places.pop()}") if len(places) == 1 else phrase)
-    opening = there(counted(things[0].words, len(things[0].notes)))
+    opening = there(counted(things[0].words, len(things[0].boxes)))
     return GroundedText.join(opening, listed([*parts, "more"] if more else parts, " and "), ".")
 
 
 def _sides(things: Sequence[_Kind]) -> GroundedText | None:
     """How the two largest things lie to each other that there is one of."""
-    single = [kind for kind in things if len(kind.notes) == 1][:2]
+    single = [kind for kind in things if len(kind.boxes) == 1][:2]
     if len(single) < 2 or not (side := side_of(single[0].boxes[0], single[1].boxes[0])):
         return None
     first, second = (kind.said(the(kind.words)) for kind in single)
@@ -137,8 +136,8 @@ def _sides(things: Sequence[_Kind]) -> GroundedText | None:
 
 def _texts(notes: Sequence[Note], most: int) -> GroundedText | None:
     """Lines as they are read; single letters say nothing."""
-    lines = [note for note in notes if note.source == "text" and note.said.regions and _in_first(note.said.regions[0])]
-    lines = [note for note in lines if sum(letter.isalnum() for letter in note.said.text) > 1]
+    lines = [note for note in notes if note.source == "text" and (regions := note.said.regions) and not regions[0].image]
+    lines = [note for note in lines if sum(map(str.isalnum, note.said.text)) > 1]
     if not lines:
         return None
     quoted: list[str | GroundedText] = [GroundedText.join("“", _line(note), "”") for note in lines[:most]]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foveal.data.images import FORMATS, picture_from
 from foveal.data.reading import LOG, Report, text_lines
+from foveal.data.remote import is_url
 from foveal.data.sources.examples import recorded
 from foveal.grounding import Example
 from foveal.synth.notes import refused
@@ -30,7 +31,7 @@ def listed_images(paths: Iterable[str | Path], *, report: Report = LOG.warning) 
         elif not path.is_file():
             raise ValueError(f"there is no file or folder {path}")
         elif path.suffix == ".txt":
-            yield from (path.parent / line.strip() for _, line in text_lines(path))
+            yield from (_listed(path.parent, line.strip()) for _, line in text_lines(path))
         elif path.suffix == ".jsonl":
             yield from recorded(path, report=report)
         else:
@@ -56,6 +57,13 @@ def example_of(entry: Entry, licence: str = "") -> Example:
         return Example(str(entry), (replace(picture, path=str(entry.resolve())),), licence=licence)
     except (ValueError, OSError) as error:
         return refused(Example(str(entry)), str(error))
+
+
+def _listed(folder: Path, line: str) -> Entry:
+    """What a line of a listing names. An address is none that is opened: a bucket wants to be mounted."""
+    if not is_url(line):
+        return folder / line
+    return refused(Example(line), f"{line} is an address; the path of a file is wanted, as below the folder where a bucket is mounted")
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -56,6 +56,7 @@ def run_pipeline(
     engine: Engine | None = None,
     shard: int = 64,
     licence: str = "",
+    again: bool = False,
     report: Report = LOG.warning,
     heard: Heard = lambda name, done, before, total: None,
 ) -> Path:
@@ -63,12 +64,17 @@ def run_pipeline(
 
     Each step has a folder in `out` whose name ends with a hash of its settings and of those before it, so that a pipeline that was changed or made
     longer keeps what is the same. A stage is given one shard at a time, of `shard` examples: what it makes never depends on where a run was ended.
-    Examples that cannot be worked on are reported and left out. ValueError where `out` holds shards of another length, or there is nothing to do.
+    Examples that cannot be worked on are reported and left out; with `again`, shards that lack some are made once more. ValueError where `out` holds
+    shards of another length, or there is nothing to do.
     """
     if shard < 1:
         raise ValueError(f"shards of {shard} examples; at least 1 is wanted")
     found = _settle(out, steps, shard, licence)
     folders = tuple(Folder(out / one["folder"]) for one in found["stages"])
+    if again:
+        for kept in folders:
+            for number in (number for number, record in kept.records.items() if record.refused):
+                kept.shard(number).unlink(missing_ok=True)
     count = _list_pictures(folders[0], entries, shard, licence, report, heard)
     if not count:
         raise ValueError("there is no picture to work on")

@@ -1,5 +1,6 @@
 """A stage that reads what is written in a picture, with PP-OCR: real models that come inside rapidocr's wheel, on a CPU, without a network."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from foveal.data.images import load_picture
 from foveal.data.notes import box_in
@@ -18,6 +20,10 @@ from foveal.synth.notes import added, refused
 from foveal.synth.stage import Stage
 
 __all__ = ["read_text"]
+
+_LONGEST = 8
+"""Times its other side that a picture may be long before it is given with white beside it: on longer ones the reader fails, finds nothing, or takes
+minutes, since it enlarges the short side."""
 
 
 def read_text(*, threads: int = 1) -> Stage:
@@ -44,7 +50,7 @@ def _read(examples: Iterable[Example], *, threads: int) -> Iterator[Example]:
 def _lines(reader: Any, example: Example, number: int, made_by: dict[str, str]) -> Iterator[Note]:
     """The lines of one picture, from top to bottom."""
     picture = load_picture(example.images[number])
-    found = reader(np.ascontiguousarray(np.asarray(picture)[..., ::-1]))  # it wants blue before red
+    found = reader(np.ascontiguousarray(np.asarray(_within(picture))[..., ::-1]))  # it wants blue before red
     if found.boxes is None or found.txts is None:
         return
     for corners, words, score in zip(found.boxes, found.txts, found.scores, strict=True):
@@ -54,6 +60,16 @@ def _lines(reader: Any, example: Example, number: int, made_by: dict[str, str]) 
             except ValueError:  # beside the picture
                 continue
             yield Note(tied(words.strip(), replace(box, image=number)), "text", float(score), made_by)
+
+
+def _within(picture: Image.Image) -> Image.Image:
+    """The picture, with white below or beside one that is so long and narrow that the reader fails on it."""
+    least = math.ceil(max(picture.size) / _LONGEST)
+    if min(picture.size) >= least:
+        return picture
+    whole = Image.new("RGB", (max(picture.width, least), max(picture.height, least)), "white")
+    whole.paste(picture, (0, 0))
+    return whole
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 __all__ = [
     "MANIFEST",
     "aside",
@@ -45,9 +47,11 @@ def aside(folder: Path) -> Iterator[Path]:
         new.mkdir(parents=True)
         yield new
         seal(new, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(new, ignore_errors=True)
-        raise OSError(error.errno, f"{folder} could not be written ({error.strerror or error}); what was kept before is as it was") from error
+        said = f"{folder} could not be written ({getattr(error, 'strerror', None) or error}); what was kept before is as it was"
+        number = getattr(error, "errno", None)  # safetensors has none
+        raise (OSError(number, said) if number else OSError(said)) from error
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise

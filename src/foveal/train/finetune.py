@@ -1,7 +1,7 @@
 """Teaching a model one's own things: what is asked about marked pictures, through adapters of low rank or whole, and a model folder in the end."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,20 @@ class Finetuning:
 
 
 def finetune(
-    model: GroundedModel, processor: Processor, examples: Examples, names: Sequence[str], folder: Path, how: Finetuning, report: Report = LOG.warning
+    model: GroundedModel,
+    processor: Processor,
+    examples: Examples,
+    names: Sequence[str],
+    folder: Path,
+    how: Finetuning,
+    report: Report = LOG.warning,
+    looks: Mapping[int, Callable[[], object]] | None = None,
 ) -> Path:
     """Teaches `model` what the notes of `examples` say: what a region is, where a name is, all things, and that `names` not marked are absent.
 
     A run that was stopped goes on where it stopped. Returns the folder of the finished model; beside it lies "adapter" in PEFT's form
-    where there are adapters. ValueError for an example that has no picture.
+    where there are adapters. `looks` is done after these updates, while `model` has what was learnt so far. ValueError for an example that has no
+    picture.
     """
     single = processor.template == "monkey"
     task = converse(region_tasks(processor.verbs, names), 1 if single else how.questions)
@@ -71,7 +79,7 @@ def finetune(
         betas=(0.9, 0.98),
         options={"logging_steps": 10},
     )
-    train(recipe, taught, mixture, Encoding(processor, report), folder / "run")
+    train(recipe, taught, mixture, Encoding(processor, report), folder / "run", looks=looks)
     if how.rank:
         with aside(folder / "adapter") as place:
             taught.save_pretrained(str(place))

@@ -1,11 +1,25 @@
 """What a training run is: a value. A stage of training is a recipe; a variant is derived from it with `dataclasses.replace`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from foveal.train.schedule import LayerDecay
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "check_settings"]
+
+_KINDS: Mapping[object, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+}
+_OTHERS = {
+    "learn": "a rate for each component, like {'projector': 1e-3},",
+    "betas": "a pair of numbers, like (0.9, 0.999),",
+    "options": "an object of names and values, like {'tf32': True},",
+    "layers": "what only a recipe in Python can say",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +69,8 @@ class Recipe:
     """Further arguments of transformers' TrainingArguments, by their names there."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"recipe {self.name!r} has warmup={self.warmup}; a share of the steps is wanted, from 0 to 1")
         if self.steps < 1 or self.batch < 1:
             raise ValueError(f"recipe {self.name!r} has {self.steps} steps of {self.batch} examples; both must be at least 1")
         if self.accumulate < 1:
@@ -76,3 +92,38 @@ class Recipe:
                 f"recipe {self.name!r} has batches of {self.batch}; {processes} processes with {self.accumulate} passes each cannot share them evenly"
             )
         return share
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """ValueError for a setting that a recipe does not have, or of another kind than is wanted there: one of the command line can be any text.
+
+    >>> check_settings({"steps": 2, "clip": 1})
+    >>> check_settings({"steps": "two"})
+    Traceback (most recent call last):
+    ValueError: steps='two' is not understood; a whole number is wanted
+    """
+    kinds = {one.name: one.type for one in fields(Recipe)}
+    if odd := sorted(set(settings) - set(kinds)):
+        raise ValueError(f"a recipe has no {odd[0]!r}; it has {', '.join(kinds)}")
+    for name, value in settings.items():
+        if not _fits(name, value, kinds[name]):
+            wanted = _OTHERS.get(name) or _KINDS.get(kinds[name], ((), "another value"))[1]
+            raise ValueError(f"{name}={value!r} is not understood; {wanted} is wanted")
+
+
+def _fits(name: str, value: Any, kind: object) -> bool:
+    match name:
+        case "learn":
+            return isinstance(value, Mapping) and all(map(_is_number, value.values()))
+        case "betas":
+            return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
+        case "options":
+            return isinstance(value, Mapping)
+        case "layers":
+            return value is None or isinstance(value, LayerDecay)
+    kinds, _ = _KINDS[kind]
+    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

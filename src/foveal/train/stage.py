@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +18,8 @@ from foveal.data.mixture import Mixture, Part
 from foveal.data.reading import LOG, Report
 from foveal.data.whole import write_whole
 from foveal.models import GroundedModel, Processor, open_model
-from foveal.train.checkpoint import aside, is_whole, last_whole_checkpoint
-from foveal.train.recipe import Recipe
+from foveal.train.checkpoint import aside, is_whole, last_whole_checkpoint, newest_first
+from foveal.train.recipe import Recipe, check_settings
 from foveal.train.trainer import train
 from foveal.zoo import find_model
 
@@ -52,9 +53,8 @@ class Stage:
     """Whether each batch comes from one part alone."""
 
     def set(self, **changes: Any) -> "Stage":
-        """The stage with other settings of its recipe. ValueError for one that a recipe does not have."""
-        if odd := sorted(set(changes) - set(self.recipe.__dataclass_fields__)):
-            raise ValueError(f"a recipe has no {odd[0]!r}; it has {', '.join(self.recipe.__dataclass_fields__)}")
+        """The stage with other settings of its recipe. ValueError for one that a recipe does not have, or of another kind (`check_settings`)."""
+        check_settings(changes)
         return replace(self, recipe=replace(self.recipe, **changes))
 
 
@@ -62,29 +62,48 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     """Runs a stage, and those before it that are not finished; returns the folder of its finished model.
 
     Everything is kept in `folder`, in a folder for each stage: its checkpoints, and "model" once it is finished, which is whole or not there.
-    A stage that is finished is not run again, one that was stopped goes on. `start` takes the place of the first stage's own start.
-    ValueError where a stage is to begin with nothing, and where its folder holds a run of other settings.
+    A stage that is finished is not run again, one that was stopped goes on. Examples that cannot be used are told of, counted, and listed in
+    "passed_over.txt". `start` takes the place of the first stage's own start. ValueError where a stage is to begin with nothing, and where its
+    folder holds a run of other settings.
     """
     place = folder / stage.recipe.name
     _settle(stage, folder, start)
     if is_whole(place / "model"):
         return place / "model"
+    parts = stage.data(data_root)  # what is missing is said before the stages before it are run for days
     before = run_stage(stage.start, folder, data_root, start, report) if isinstance(stage.start, Stage) else start or stage.start
     if before is None:
         raise ValueError(f"stage {stage.recipe.name!r} wants a model to begin with: a folder, or a name on the hub.")
     model, processor = open_model(find_model(str(before)), torch.float32)
     stage.prepare(model)
     recipe = stage.recipe
-    parts = stage.data(data_root)
     together = recipe.batch if stage.together else 1
-    reader = _reading(processor, stage.seen)
+    reader, noted = _reading(processor, stage.seen), _Noted(report, place / "passed_over.txt")
     if stage.alike and not hasattr(reader, "length"):
         raise ValueError(f"stage {stage.recipe.name!r} wants batches of like length (alike), and a {type(processor).__name__} knows no lengths.")
     grouping: dict[str, Any] = {"key": reader.length, "group": recipe.batch} if stage.alike else {}
-    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=report, **grouping)
-    train(recipe, model, mixture, Encoding(reader, report), place)
+    mixture = Mixture(parts, visits=recipe.steps * recipe.batch, seed=recipe.seed, together=together, look=True, report=noted, **grouping)
+    train(recipe, model, mixture, Encoding(reader, noted), place)
+    if count := noted.count():
+        report(f"{count} examples were passed over in stage {recipe.name!r}; {noted.file} says which and why.")
     _finish(stage, model, processor, place)
     return place / "model"
+
+
+class _Noted:
+    """Tells of what is passed over, and notes it in a file that all processes share."""
+
+    def __init__(self, report: Report, file: Path) -> None:
+        self.report, self.file = report, file
+
+    def __call__(self, sentence: str) -> None:
+        self.report(sentence)
+        with suppress(OSError), open(self.file, "a", encoding="utf-8") as lines:
+            lines.write(" ".join(sentence.split()) + "\n")
+
+    def count(self) -> int:
+        """How many different ones were noted; a run that goes on meets some again."""
+        return len(set(self.file.read_text(encoding="utf-8").splitlines())) if self.file.is_file() else 0
 
 
 def _reading(processor: Processor, seen: Mapping[str, object]) -> Any:
@@ -98,8 +117,8 @@ def _reading(processor: Processor, seen: Mapping[str, object]) -> Any:
 
 
 def _settle(stage: Stage, folder: Path, start: str | None) -> None:
-    """Keeps what the run of a stage is in its folder, and of those before it; ValueError where another run lies there. What changes no weight
-    may differ."""
+    """Keeps what the run of a stage is in its folder, and of those before it; ValueError where another run lies there, of which something is kept.
+    What changes no weight may differ."""
     if isinstance(stage.start, Stage):
         _settle(stage.start, folder, start)
     recipe, place = stage.recipe, folder / stage.recipe.name
@@ -107,7 +126,7 @@ def _settle(stage: Stage, folder: Path, start: str | None) -> None:
     given = {name: value for name, value in vars(recipe).items() if name not in ("workers", "keep", "save_every", "options")}
     settings = json.loads(json.dumps(given | {"start": begin}, default=str))
     file = place / "settings.json"
-    if file.is_file():
+    if file.is_file() and (newest_first(place) or (place / "model").is_dir()):
         found = json.loads(file.read_text())
         if odd := [name for name in settings if found.get(name) != settings[name] and (name, begin) != ("start", None)]:
             raise ValueError(f"{place} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
 from foveal.train.checkpoint import forget_after, last_whole_checkpoint, place_aside, prune, seal
@@ -33,38 +33,29 @@ class Rows(Protocol):
 
 
 def train(
-    recipe: Recipe, model: nn.Module, examples: Rows, collate: Callable[[list], Mapping[str, object]], folder: Path, *, resume: bool = True
+    recipe: Recipe,
+    model: nn.Module,
+    examples: Rows,
+    collate: Callable[[list], Mapping[str, object]],
+    folder: Path,
+    *,
+    resume: bool = True,
+    looks: Mapping[int, Callable[[], object]] | None = None,
 ) -> TrainOutput:
     """Trains `model` in place on `examples`, keeping checkpoints, `losses.json` and a plot of the loss in `folder`.
 
     A run that was stopped goes on from its last whole checkpoint, with the same order of examples, when `resume`: on a CPU bit for bit as if
     it had not been stopped; one that is finished is not run again. Examples that say so themselves (`in_order`, as a `Mixture` does) are
-    taken in their own order, others are shuffled by the recipe's seed. SIGTERM, or Ctrl-C, ends the run with a checkpoint after the step
-    that is under way (SystemExit); a second one at once. ValueError when the recipe names a component that the model does not have,
-    FloatingPointError for a loss that is no number, OSError when a checkpoint cannot be written; in each case what was kept before stays.
+    taken in their own order, others are shuffled by the recipe's seed. What `looks` has for an update is done after it, as to ask how far the
+    model is, and changes nothing of what follows. SIGTERM, or Ctrl-C, ends the run with a checkpoint after the step that is under way
+    (SystemExit); a second one at once. ValueError when the recipe names a component that the model does not have, or an option that Trainer
+    does not, FloatingPointError for a loss that is no number, OSError when a checkpoint cannot be written; in each case what was kept before
+    stays.
     """
     freeze(model, recipe.learn)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=recipe.steps,
-        per_device_train_batch_size=recipe.at_once(int(os.environ.get("WORLD_SIZE", "1"))),
-        gradient_accumulation_steps=recipe.accumulate,
-        learning_rate=max(recipe.learn.values()),
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=math.ceil(recipe.warmup * recipe.steps),
-        max_grad_norm=recipe.clip,
-        bf16=recipe.bf16,
-        dataloader_num_workers=recipe.workers,
-        save_steps=recipe.save_every,
-        seed=recipe.seed,
-        train_sampling_strategy="sequential" if getattr(examples, "in_order", False) else "random",
-        use_cpu=not torch.accelerator.is_available(),
-        dataloader_pin_memory=torch.accelerator.is_available(),
-        **{"save_total_limit": None, "logging_steps": 20, "remove_unused_columns": False, "report_to": "none", **recipe.options},
-    )
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # several are used by as many processes; Trainer would take one process's batch times their number
+    arguments = _arguments(recipe, folder, in_order=getattr(examples, "in_order", False))
     trainer = RecipeTrainer(recipe=recipe, model=model, args=arguments, train_dataset=examples, data_collator=collate)
+    trainer.add_callback(_Looking(looks or {}))
     start = last_whole_checkpoint(folder) if resume else None
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
@@ -77,6 +68,36 @@ def train(
     _save_losses(folder, trainer.state.log_history)
     stop.exit_if_asked()
     return output
+
+
+def _arguments(recipe: Recipe, folder: Path, *, in_order: bool) -> TrainingArguments:
+    """What Trainer is told of a recipe. ValueError for options that it does not know, or that a recipe says otherwise."""
+    given: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": recipe.steps,
+        "per_device_train_batch_size": recipe.at_once(int(os.environ.get("WORLD_SIZE", "1"))),
+        "gradient_accumulation_steps": recipe.accumulate,
+        "learning_rate": max(recipe.learn.values()),
+        "lr_scheduler_type": recipe.schedule,
+        "warmup_steps": math.ceil(recipe.warmup * recipe.steps),
+        "max_grad_norm": recipe.clip,
+        "bf16": recipe.bf16,
+        "dataloader_num_workers": recipe.workers,
+        "save_steps": recipe.save_every,
+        "seed": recipe.seed,
+        "train_sampling_strategy": "sequential" if in_order else "random",
+    }
+    if twice := sorted(set(given) & set(recipe.options)):
+        raise ValueError(f"recipe {recipe.name!r} says {twice[0]} in its options; the recipe's own settings say it")
+    usual: dict[str, Any] = {"save_total_limit": None, "logging_steps": 20, "remove_unused_columns": False, "report_to": "none"}
+    usual |= {"use_cpu": not torch.accelerator.is_available(), "dataloader_pin_memory": torch.accelerator.is_available()}
+    try:
+        arguments = TrainingArguments(**given, **{**usual, **recipe.options})
+    except TypeError as error:
+        raise ValueError(f"recipe {recipe.name!r} has options that TrainingArguments does not take: {error}") from error
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # several are used by as many processes; Trainer would take one process's batch times their number
+    return arguments
 
 
 class RecipeTrainer(Trainer):
@@ -153,6 +174,18 @@ class RecipeTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As Trainer's, with the model's scalars of the last step."""
         super().log(logs | {name: round(float(value), 4) for name, value in self.seen.items()}, start_time)
+
+
+class _Looking(TrainerCallback):
+    """Does something after some updates, and leaves the random numbers as they were."""
+
+    def __init__(self, looks: Mapping[int, Callable[[], object]]) -> None:
+        self.looks = looks
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        if look := self.looks.get(state.global_step):
+            with torch.random.fork_rng():
+                look()
 
 
 def _last(run: Path) -> str:

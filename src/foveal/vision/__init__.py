@@ -16,6 +16,7 @@ from foveal.vision.resampler import Resampler
 from foveal.vision.resizing import KeptSizes, resize_line, resize_maps, whole_patches
 from foveal.vision.sam import SamEncoder
 from foveal.vision.sampler import AveragePooling, VisualSampler
+from foveal.vision.starting import lecun_normal_, start_layers
 from foveal.vision.tables import PositionTable, resize_table, sine_table
 from foveal.vision.tiling import (
     CLIP_COLOURS,
@@ -93,6 +94,7 @@ __all__ = [
     "generalized_iou",
     "have_extent",
     "least_redundant",
+    "lecun_normal_",
     "level_of",
     "merge_tiles",
     "nms",
@@ -106,6 +108,7 @@ __all__ = [
     "resize_table",
     "shrink",
     "sine_table",
+    "start_layers",
     "whole_patches",
     "windows",
 ]

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import initialization
 
+from foveal.vision.starting import lecun_normal_, start_layers
 from foveal.vision.two_way import TwoWayTransformer
 
 __all__ = ["LocationPrompts", "PromptExtractor", "box_corners", "choose_points"]
@@ -171,14 +172,11 @@ class PromptExtractor(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Queries N(0, 1), linear maps as LeCun starts them, biases at zero."""
+        """Queries N(0, 1), linear maps as flax starts them, biases at zero."""
         initialization.normal_(self.queries)
-        initialization.normal_(self.out_weight, std=self.out_weight.shape[2] ** -0.5)
+        lecun_normal_(self.out_weight, self.out_weight.shape[2])
         initialization.zeros_(self.out_bias)
-        for part in (self.map_proj, self.code_proj, self.prompt_proj, self.dense_out):
-            if isinstance(part, nn.Linear):
-                initialization.lecun_normal_(part.weight)
-                initialization.zeros_(part.bias)
+        start_layers(self.map_proj, self.code_proj, self.prompt_proj, self.dense_out)
 
     def forward(
         self,

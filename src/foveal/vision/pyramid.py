@@ -3,7 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import initialization
+
+from foveal.vision.starting import start_layers
 
 __all__ = ["LEVEL_SCALES", "SimplePyramid"]
 
@@ -29,13 +30,8 @@ class SimplePyramid(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Kernels normal with a deviation of 1 / sqrt(inputs of a value), biases zero."""
-        for part in self.modules():
-            if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-                entering = part.in_channels * (1 if isinstance(part, nn.ConvTranspose2d) else part.kernel_size[0] * part.kernel_size[1])
-                initialization.normal_(part.weight, std=entering**-0.5)
-                if part.bias is not None:
-                    initialization.zeros_(part.bias)
+        """Kernels as flax starts them, biases at zero."""
+        start_layers(self)
 
     def forward(self, maps: Float[Tensor, "images dim rows cols"]) -> list[Float[Tensor, "images width _ _"]]:
         """The five levels, the finest first. ValueError for a map of less than two rows or columns."""

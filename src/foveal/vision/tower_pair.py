@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from foveal.vision.resizing import resize_maps
+from foveal.vision.resizing import resize_maps, whole_patches
+from foveal.vision.towers import VisionTower
 
 __all__ = ["TowerMaps", "TowerPair", "coloured"]
 
@@ -48,10 +49,10 @@ class TowerPair(nn.Module):
     """One map of what two towers see, or one: the maps are resized to one grid and put side by side in the order given.
 
     A tower is a module with `dim` that makes a map "images rows cols dim" of normalised pixels: `EvaVisionModel`, `SamEncoder` or a
-    `VisionTower`. A tower in which nothing learns works as in use, without dropout or stochastic depth, and keeps nothing for a backward pass.
-    `sizes` are the (width, height) at which each sees an image; None: as it is. `grid` says whose the one grid is: the largest's, or the
-    first's. (With patches of 14 and 16 pixels on 384, the first tower does not see the last six; its map is laid over the other's all the
-    same, as in the release. 378 and 384 pixels show both the same.)
+    `VisionTower`. Pixels at the right and at the bottom that make no whole patch are not seen. A tower in which nothing learns works as in use,
+    without dropout or stochastic depth, and keeps nothing for a backward pass. `sizes` are the (width, height) at which each sees an image;
+    None: as it is. `grid` says whose the one grid is: the largest's, or the first's. (With patches of 14 and 16 pixels on 384, the first tower
+    does not see the last six; its map is laid over the other's all the same, as in the release. 378 and 384 pixels show both the same.)
 
     >>> from foveal.vision import CLIP_COLOURS, IMAGENET_COLOURS, EvaVisionConfig, build_tower
     >>> from transformers import SamVisionConfig
@@ -94,4 +95,8 @@ class TowerPair(nn.Module):
         if not learns and tower.training:
             tower.eval()
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            return tower(coloured(pixels, colours, real, size))
+            seen = coloured(pixels, colours, real, size)
+            if isinstance(tower, VisionTower):  # which refuses what its patches do not divide
+                rows, cols = whole_patches(seen, tower.patch)
+                seen = seen[..., : rows * tower.patch, : cols * tower.patch]
+            return tower(seen)

@@ -4,7 +4,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import initialization
+
+from foveal.vision.starting import start_layers
 
 __all__ = ["TwoWayTransformer"]
 
@@ -37,11 +38,8 @@ class TwoWayTransformer(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Linear maps as LeCun starts them, their biases at zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                initialization.lecun_normal_(module.weight)
-                initialization.zeros_(module.bias)
+        """Linear maps as flax starts them, their biases at zero."""
+        start_layers(self)
 
     def forward(
         self,

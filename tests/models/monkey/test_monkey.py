@@ -81,6 +81,22 @@ def test_what_the_paper_compares_is_configuration(make_monkey: Any, monkey: Any,
     assert int((batch["input_ids"] == model.config.image_token_id).sum()) == processor.slots(processor.plan((60, 40)))
 
 
+def test_a_canvas_that_is_not_cut_goes_through_its_one_adapter(make_monkey: Any, monkey: Any) -> None:
+    vision = monkey[0].config.vision_config.to_diff_dict() | {"adapters": 1}
+    model, processor = make_monkey(windows=False, vision_config=vision)
+    batch = processor.encode([example("What?", picture(1), answer="a cat"), example("What?", picture(2, (20, 90)), answer="a dog")], train=True)
+    model.train()
+    model(**batch).loss.backward()
+    assert [name for name, value in model.named_parameters() if value.grad is None] == []
+    model.eval()
+    with torch.no_grad():
+        seen = model.encode_images(batch["pixel_values"]).tokens
+        torch.testing.assert_close(seen[1], model.encode_images(batch["pixel_values"][1:]).tokens[0], atol=1e-5, rtol=1e-5)
+        for name, value in model.named_parameters():
+            value.mul_(0.0 if "lora.scale" in name else 1.0)
+        assert (seen[0] - model.encode_images(batch["pixel_values"]).tokens[0]).abs().max() > 1e-2
+
+
 @torch.no_grad()
 def test_any_encoder_and_any_language_model_will_do(make_monkey: Any, qwen_tokenizer: Any) -> None:
     clip = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -168,7 +184,15 @@ def test_a_tag_that_is_open_is_not_streamed(monkey: Any) -> None:
     assert certain(monkey[1], ids, example("What?", picture())).text == "so"
 
 
-@pytest.mark.parametrize(("fields", "said"), [({"window": 10}, "views of 10 pixels"), ({"kept_tokens": -1}, "-1 tokens were to be kept")])
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"window": 10}, "views of 10 pixels"),
+        ({"kept_tokens": -1}, "-1 tokens were to be kept"),
+        ({"stride": 0}, "a window every 0 pixels"),
+        ({"windows": False, "kept_tokens": 4}, "windows=False makes none"),
+    ],
+)
 def test_a_configuration_that_no_image_fits_is_refused(make_monkey: Any, fields: dict[str, int], said: str) -> None:
     with pytest.raises(Exception, match=said):
         make_monkey(**fields)

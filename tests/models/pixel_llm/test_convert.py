@@ -297,6 +297,14 @@ def test_checkpoints_of_flax_are_known_by_how_they_begin(theirs: Released, tmp_p
     assert not flax_files(theirs.ours) and not flax_files(theirs.ours / "model.safetensors")
 
 
+@pytest.mark.parametrize("mark", ["_CHECKPOINT_METADATA", "_METADATA", "default/manifest.ocdbt", "params.textual.output.bias/.zarray"])
+def test_a_folder_of_orbax_is_refused_by_its_name(tmp_path: Path, mark: str) -> None:
+    (tmp_path / mark).parent.mkdir(exist_ok=True)
+    (tmp_path / mark).write_text("{}")
+    with pytest.raises(ValueError, match="is a checkpoint of Orbax, which is not read; one of Flax in a single msgpack file is wanted"):
+        convert(tmp_path, tmp_path / "out", licence="mit")
+
+
 # doors -----------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from foveal.geometry import Box, Point, Region, Trace, encode_mask
 from foveal.grounding import Example, GroundedText, Picture, Span, Turn
 from foveal.grounding.wordings.pixel_llm import VERBS, ask_object
-from foveal.models import PixelLLMConfig
+from foveal.models import PixelLLMConfig, PixelLLMForConditionalGeneration
 
 KINDS = ("bert", "t5", "llama")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -213,14 +213,44 @@ def test_the_detector_learns_from_the_pictures_that_were_searched_alone(make_pix
     assert abs(losses[0][0] - losses[1][0]) > 1e-4
 
 
+def test_what_begins_anew_in_a_whole_model_begins_as_flax_starts_it(make_pixel_llm: Any) -> None:
+    model = PixelLLMForConditionalGeneration(make_pixel_llm()[0].config)
+    parts = [*model.location_head.layers[1:3], model.mask_adapter.visual_proj, model.extractor.transformer.layers[0].fc, model.extractor.map_proj]
+    widths = [float(part.weight.detach().std()) * part.in_features**0.5 for part in parts]
+    assert widths == pytest.approx([1.0] * len(parts), abs=0.15)
+
+
+@torch.no_grad()
+def test_one_point_a_word_learns_the_middle_of_its_box(make_pixel_llm: Any) -> None:
+    model, processor = make_pixel_llm(location_points=1, segments=False, scored_places=False)
+    batch = processor.encode(taught()[:2], train=True)
+    found = model(**batch)
+    middles = (batch["places"][:, :, 0] + batch["places"][:, :, 1]) / 2
+    away = (found.points[:, :, 0] * batch["sizes"][batch["image"]].flip(-1)[:, None] - middles).abs().mean(-1)
+    torch.testing.assert_close(found.place_loss, away[batch["placed"]].mean())
+    [said] = processor.decode([[2, 8, 9, 3]], points=torch.full((1, 4, 1, 2), 0.5))
+    assert {type(region) for region in said.regions} == {Point}
+
+
+def test_places_and_masks_that_cannot_be_are_refused_in_a_sentence(make_pixel_llm: Any) -> None:
+    with pytest.raises(StrictDataclassError, match="3 points a word were given; 2 "):
+        PixelLLMConfig(location_points=3)
+    with pytest.raises(StrictDataclassError, match="places of width 24; that of prompts, 32, is wanted"):
+        make_pixel_llm(place_config=DINO | {"hidden_size": 24})
+
+
 DINO = {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 14, "image_size": 28}
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
     "fields",
-    [{"vision_config": DINO, "vision_colours": "imagenet"}, {"two_towers": False, "segments": False}],
-    ids=["another tower", "one tower"],
+    [
+        {"vision_config": DINO, "vision_colours": "imagenet"},
+        {"vision_config": DINO, "vision_colours": "imagenet", "side": 64},
+        {"two_towers": False, "segments": False},
+    ],
+    ids=["another tower", "a side that its patches do not divide", "one tower"],
 )
 def test_what_it_is_made_of_is_configuration(make_pixel_llm: Any, fields: dict[str, Any]) -> None:
     model, processor = make_pixel_llm(**fields)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from foveal.data.images import picture_from
 from foveal.data.narration import Alignment, Narration, Utterance, by_words
-from foveal.data.reading import LOG, Report, object_of
+from foveal.data.reading import LOG, Report, object_of, some_of
 from foveal.grounding import Example, Note, Picture
 
 __all__ = ["LICENCE", "localized_narratives", "narration_of", "record_of"]
@@ -43,9 +43,14 @@ def localized_narratives(
     each line starts is remembered). The fact "traces" keeps each note's mouse trace as [x, y, t] if `keep_traces`. With `images` the
     example has its picture: `000000000139.jpg` for image 139 of COCO, `<image_id>.jpg` of another data set, in it or in its folder `train2017`,
     for narratives of `mscoco_train2017`. A line that cannot be used is passed over, and `report` is given a sentence that says why.
-    ValueError where no file is meant.
+    ValueError where no file is meant, or where no line is a narrative.
     """
     files = _files(source)
+    told = _told(files, images, align, together, keep_traces, report)
+    return some_of(told, f"no line of {', '.join(files[:3])} can be used; it wants objects with image_id, timed_caption and traces")
+
+
+def _told(files: list[str], images: _Path | None, align: Alignment, together: bool, keep_traces: bool, report: Report) -> Iterator[Example]:
     for lines in _by_image(files) if together else ([line] for path in files for line in _lines(path)):
         found = [read for name, _, line in lines if (read := _read(name, line, images, report))]
         if found:
@@ -118,7 +123,8 @@ def _image_file(record: Mapping[str, Any], folder: Path) -> Path:
 
 def _files(source: _Path | Iterable[_Path]) -> list[str]:
     given = [fspath(path) for path in ([source] if isinstance(source, str | PathLike) else source)]
-    files = [file for path in given for file in ([path] if Path(path).is_file() else sorted(glob.glob(path)))]
+    found = (file for path in given for file in ([path] if Path(path).is_file() else sorted(glob.glob(path))))
+    files = [file for file in found if Path(file).is_file()]
     if not files:
         raise ValueError(f"there is no file of narratives at {', '.join(given) or 'no path'}; give a path or a pattern of paths")
     return files

@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from foveal.evaluate.metrics import interval
+from foveal.evaluate.calibration import scored_boxes
+from foveal.evaluate.kept import Answered, is_refused
+from foveal.evaluate.metrics import calibration_error, has_unread_place, interval
 from foveal.evaluate.regions import Figure
-from foveal.grounding import Example, GroundedText, Note, Turn
+from foveal.geometry import Box
+from foveal.grounding import Example, GroundedText, Note, Span, Turn
 from foveal.grounding.wordings.verbs import Verbs
 
-__all__ = ["asked_about", "check_form", "named_facts", "set_figure", "share_figure"]
+__all__ = ["asked_about", "calibration_figure", "check_form", "judged_places", "named_facts", "set_figure", "share_figure"]
 
 
 def asked_about(example: Example, number: int | str, ask: GroundedText, *truths: GroundedText, **facts: object) -> Example:
@@ -22,6 +25,21 @@ def asked_about(example: Example, number: int | str, ask: GroundedText, *truths:
     return replace(example, id=f"{example.id}/{number}", turns=(Turn("user", ask),), notes=notes, facts=facts)
 
 
+def calibration_figure(answered: Sequence[Answered]) -> dict[str, Figure]:
+    """`calibration_error`: how far the scores of first boxes are from how often such boxes are right (`scored_boxes`; ECE, ten bins; 0 is best).
+
+    Of as many boxes as have a score; nothing, where none has.
+
+    >>> from foveal.grounding import tied
+    >>> asked = Example("7", notes=(Note(tied("cup", Box(0, 0, 0.5, 1)), "truth"),))
+    >>> said = GroundedText("cup", (Span(0, 3, (Box(0, 0, 0.5, 1),), (0.75,)),))
+    >>> calibration_figure([(asked, said)])["calibration_error"].value, calibration_figure([])
+    (0.25, {})
+    """
+    scores, hits = scored_boxes(answered)
+    return {"calibration_error": set_figure(calibration_error(scores, hits), len(scores))} if scores else {}
+
+
 def check_form(verbs: Verbs, form: str) -> str:
     """The form itself; ValueError where the family does not take a region so.
 
@@ -32,6 +50,19 @@ def check_form(verbs: Verbs, form: str) -> str:
     if form not in verbs.forms:
         raise ValueError(f"{verbs.family} takes a region as {' or '.join(verbs.forms)}, not as {form}.")
     return form
+
+
+def judged_places(asked: Example, said: GroundedText) -> GroundedText:
+    """An answer to where things are, whose places are judged. Where there is nothing to be placed, saying no place is right; a question that was
+    refused and a place that cannot be read say one, of no size.
+
+    >>> nothing = Example("7", notes=(Note(GroundedText("the cup"), "truth"),))
+    >>> len(judged_places(nothing, GroundedText("no cup")).regions), len(judged_places(nothing, GroundedText("a cup [1, 2, 3]")).regions)
+    (0, 1)
+    """
+    if any(note.said.regions for note in asked.notes) or not (is_refused(asked) or has_unread_place(said)):
+        return said
+    return GroundedText(said.text, (*said.spans, Span(0, 0, (Box(0.0, 0.0, 0.0, 0.0),))))
 
 
 def named_facts(asked: Example, name: str) -> Sequence[object]:

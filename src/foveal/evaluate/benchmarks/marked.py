@@ -10,7 +10,7 @@ import numpy as np
 from foveal.data.sources.segments import marked_pictures
 from foveal.evaluate.answers import anls, contains_answer, exact_match
 from foveal.evaluate.benchmark import Benchmark, mean_figure
-from foveal.evaluate.benchmarks.asking import asked_about, check_form, named_facts
+from foveal.evaluate.benchmarks.asking import asked_about, calibration_figure, check_form, judged_places, named_facts
 from foveal.evaluate.hallucination import yes_or_no
 from foveal.evaluate.kept import Answered
 from foveal.evaluate.metrics import boxes_agree, first_box, names_object, says_absent, tally_detections
@@ -199,7 +199,7 @@ def statements(folder: str) -> Benchmark:
 def _located(asked: Example, said: GroundedText) -> float:
     truth = asked.notes[0].said.regions
     if not truth:
-        return float(says_absent(said))
+        return float(says_absent(judged_places(asked, said)))
     return float(boxes_agree([first_box(said)], [bounding_box(truth[0])])[0])
 
 
@@ -208,7 +208,7 @@ def _by_presence(answered: Sequence[Answered]) -> Mapping[str, Figure]:
         "present": [_located(asked, said) for asked, said in answered if asked.notes[0].said.regions],
         "absent": [_located(asked, said) for asked, said in answered if not asked.notes[0].said.regions],
     }
-    return {name: mean_figure(values) for name, values in parts.items() if values}
+    return {name: mean_figure(values) for name, values in parts.items() if values} | calibration_figure(answered)
 
 
 def _read_shares(answered: Sequence[Answered]) -> Mapping[str, Figure]:
@@ -220,7 +220,7 @@ def _by_size(answered: Sequence[Answered]) -> Mapping[str, Figure]:
     parts: dict[str, list[float]] = {"small": [], "large": []}
     for asked, said in answered:
         parts["small" if float(str(asked.facts["shorter_px"])) < 32 else "large"].append(_located(asked, said))
-    return {name: mean_figure(values) for name, values in parts.items() if values}
+    return {name: mean_figure(values) for name, values in parts.items() if values} | calibration_figure(answered)
 
 
 def _precision(answered: Sequence[Answered]) -> Mapping[str, Figure]:

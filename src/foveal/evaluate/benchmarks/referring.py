@@ -9,7 +9,7 @@ import numpy as np
 from foveal.data.reading import LOG, Report
 from foveal.data.sources.referring import mdetr_referring, refcoco, uninext_referring
 from foveal.evaluate.benchmark import Benchmark, mean_figure
-from foveal.evaluate.benchmarks.asking import asked_about, share_figure
+from foveal.evaluate.benchmarks.asking import asked_about, calibration_figure, judged_places, share_figure
 from foveal.evaluate.benchmarks.regions import region_captions
 from foveal.evaluate.boxes import generalised_figures, pair_overlaps, referring_figures
 from foveal.evaluate.kept import Answered
@@ -60,7 +60,7 @@ def expression_boxes(
     def score(asked: Example, said: GroundedText) -> float:
         truth = _true_boxes(asked)
         if exact or len(truth) != 1:
-            return generalised_figures([(said, truth)])["precision"]
+            return generalised_figures([(judged_places(asked, said), truth)])["precision"]
         return float(boxes_agree([first_box(said)], truth)[0])
 
     return Benchmark(
@@ -84,7 +84,7 @@ def expression_masks(data: Data = "refcoco", split: str = "val", *, layout: Layo
     exact = data == "grefcoco"
 
     def pairs(answered: Sequence[Answered]) -> list[tuple[Mask | None, Mask | None]]:
-        return [(_outlined(asked, said, exact), _outlined(asked, asked.notes[0].said, True)) for asked, said in answered]
+        return [(_answered_outline(asked, said, exact), _outlined(asked, asked.notes[0].said, True)) for asked, said in answered]
 
     def figures(answered: Sequence[Answered]) -> Mapping[str, Figure]:
         return _mask_figures(pairs(answered))
@@ -170,7 +170,7 @@ def _true_boxes(asked: Example) -> list[Box]:
 
 
 def _box_figures(answered: Sequence[Answered], as_published: bool) -> dict[str, Figure]:
-    judged = [(said, _true_boxes(asked)) for asked, said in answered]
+    judged = [(judged_places(asked, said), _true_boxes(asked)) for asked, said in answered]
     single = [(said, truth[0]) for said, truth in judged if len(truth) == 1]
     figures: dict[str, Figure] = {}
     if single:
@@ -189,7 +189,7 @@ def _box_figures(answered: Sequence[Answered], as_published: bool) -> dict[str, 
             "above": referring_figures(single, thresholds=[0.5], strict=True),
         }
         figures |= {f"published/{name}@0.5": share_figure(row["precision@0.5"], len(single)) for name, row in rows.items()}
-    return figures
+    return figures | calibration_figure(answered)
 
 
 def _mask_figures(pairs: Sequence[tuple[Mask | None, Mask | None]]) -> dict[str, Figure]:
@@ -208,6 +208,14 @@ def _mask_figures(pairs: Sequence[tuple[Mask | None, Mask | None]]) -> dict[str,
         right = boxes_agree(mask_boxes([said for said, _ in there]), [bounding_box(true) for _, true in there])
         figures["box_precision@0.5"] = mean_figure([float(one) for one in right])
     return figures
+
+
+def _answered_outline(asked: Example, said: GroundedText, every: bool) -> Mask | None:
+    """As `_outlined`, and a single pixel where there is nothing and that was not said (`judged_places`)."""
+    if judged_places(asked, said) is said:
+        return _outlined(asked, said, every)
+    width, height = asked.images[0].width, asked.images[0].height
+    return Mask(width, height, (0, 1, width * height - 1))
 
 
 def _outlined(asked: Example, said: GroundedText, every: bool) -> Mask | None:

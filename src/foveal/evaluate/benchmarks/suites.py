@@ -18,7 +18,7 @@ from foveal.data.sources import suites as sources
 from foveal.evaluate.benchmark import Benchmark, mean_figure
 from foveal.evaluate.benchmarks.posed import options, pick, posed, published, truths
 from foveal.evaluate.hallucination import YesNoTally, mme_score, tally_yes_no, yes_or_no
-from foveal.evaluate.kept import Answered
+from foveal.evaluate.kept import Answered, is_refused
 from foveal.evaluate.metrics import Tally, f1_interval
 from foveal.evaluate.regions import Figure, share
 from foveal.grounding import Example, GroundedText
@@ -87,14 +87,13 @@ def _as_given(example: Example, verbs: object) -> GroundedText:
 
 
 def _agrees(asked: Example, said: GroundedText, as_published: bool = False) -> float:
-    return float(yes_or_no(said.text, as_published=as_published) == truths(asked)[0])
+    return float(not is_refused(asked) and yes_or_no(said.text, as_published=as_published) == truths(asked)[0])
 
 
 def _shares(answered: Sequence[Answered], as_published: bool = False) -> Mapping[str, Figure]:
     """Of yes and no; each interval rests on the cases that its share is of."""
-    labels = [truths(asked)[0] for asked, _ in answered]
-    tally = tally_yes_no([said.text for _, said in answered], labels, as_published=as_published)
-    each = [tally_yes_no([said.text], [label], as_published=as_published) for (_, said), label in zip(answered, labels, strict=True)]
+    each = [tally_yes_no([said.text], truths(asked)[:1], as_published=as_published and not is_refused(asked)) for asked, said in answered]
+    tally = sum(each, YesNoTally())
     return {
         "accuracy": share(one.accuracy == 1 for one in each),
         "precision": share(one.hits == 1 for one in each if one.hits + one.alarms),

@@ -40,6 +40,7 @@ __all__ = [
     "chat_template",
     "gemma_template",
     "instruct_template",
+    "reading_order",
     "say_absent",
     "say_detection",
     "say_locations",
@@ -49,6 +50,8 @@ __all__ = [
 
 COORDINATES_REQUEST = " Include the coordinates for each mentioned object."
 """What Ferret-v2 adds to a question that wants boxes in its answer (arXiv 2404.07973, 3.4)."""
+_BINS = 1000
+"""In which Ferret writes places."""
 BOXES_REQUEST = "\nProvide the bounding boxes of the mentioned objects."
 """What the any-resolution training code adds to the first question of its grounding data."""
 
@@ -204,23 +207,32 @@ def ask_detection() -> GroundedText:
 
 
 def say_detection(things: Sequence[tuple[str, Box]]) -> GroundedText:
-    """The answer to dense detection: things by their top edge, then by their left.
+    """The answer to dense detection: things in `reading_order`.
 
     >>> say_detection([("dog", Box(0.5, 0.5, 1.0, 1.0)), ("cat", Box(0.0, 0.0, 0.5, 0.5))]).text
     'The objects are: 1: cat, 2: dog.'
     """
-    ordered = sorted(things, key=lambda thing: (thing[1].y0, thing[1].x0))
+    ordered = sorted(things, key=lambda thing: reading_order(thing[1]))
     said = [GroundedText.join(f"{number}: ", tied(name, box)) for number, (name, box) in enumerate(ordered, start=1)]
     return GroundedText.join("The objects are: ", _listed(said), ".")
 
 
+def reading_order(box: Box) -> tuple[int, int]:
+    """What boxes are sorted by to be listed: their top edge, then their left, in the bins in which both are written, so that the order can be read.
+
+    >>> reading_order(Box(0.5, 0.1001, 0.6, 0.2)) > reading_order(Box(0.2, 0.1009, 0.3, 0.2))
+    True
+    """
+    return int(box.y0 * _BINS), int(box.x0 * _BINS)
+
+
 def say_absent(name: str) -> GroundedText:
-    """The answer to where something is that is not there; "the" before it falls away.
+    """The answer to where something is that is not there; an article before it falls away.
 
     >>> say_absent("the red cup").text
     'There is no red cup in the image.'
     """
-    return GroundedText(f"There is no {name.removeprefix('the ')} in the image.")
+    return GroundedText(f"There is no {name.removeprefix('the ').removeprefix('an ').removeprefix('a ')} in the image.")
 
 
 def ask_presence(name: str) -> GroundedText:

@@ -13,6 +13,7 @@ __all__ = [
     "ask_where",
     "ask_whether",
     "ask_whether_there",
+    "caption_request",
     "conversation_request",
     "description_request",
     "negatives_request",
@@ -37,6 +38,11 @@ _MARKS = (
     "cup](3) or [two chairs](4, 7). Use only numbers that stand above, and only where the note is about that very thing. What no note "
     "supports you leave out. "
 )
+
+
+def caption_request() -> str:
+    """One sentence about a picture that is seen."""
+    return "Say in one sentence what this picture shows as a whole. Write nothing but the sentence."
 
 
 def description_request(sentences: int = 5) -> str:

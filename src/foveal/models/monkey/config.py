@@ -44,7 +44,7 @@ class MonkeyConfig(PreTrainedConfig):
     stride: int | None = None
     """Pixels from one window to the next; None: the window's side, so that windows do not overlap."""
     windows: bool = True
-    """Whether the canvas is cut; without, it is seen whole, with interpolated positions."""
+    """Whether the canvas is cut; without, it is seen whole, with interpolated positions, through the first adapter where there are some."""
     overview: bool = True
     """Whether the whole picture, shrunk to a window, follows the windows."""
     connector: Literal["resampler", "linear", "mlp2x_gelu"] = "resampler"
@@ -84,6 +84,8 @@ class MonkeyConfig(PreTrainedConfig):
     def validate_windows(self) -> None:
         """The canvas holds a window, something is seen, and there is an adapter for each window where windows have their own."""
         width, height = self.canvas
+        if self.stride is not None and self.stride < 1:
+            raise ValueError(f"a window every {self.stride} pixels was asked for; 1 or more, or None for windows side by side, is wanted.")
         patch = self.vision_config.patch_size
         sides = (self.window,) if self.windows else (width, height)
         if any(side < patch or side % patch for side in sides):
@@ -100,6 +102,8 @@ class MonkeyConfig(PreTrainedConfig):
             raise ValueError(
                 f"windows of {self.window} pixels every {self.stride} make no one map for attention between them; {self.window} is wanted."
             )
+        if not self.windows and (self.kept_tokens > 0 or bool(getattr(self.vision_config, "between", None))):
+            raise ValueError("windows were to meet, or some of their tokens to be kept (TextMonkey), and windows=False makes none; True is wanted.")
         if self.kept_tokens < 0:
             raise ValueError(f"{self.kept_tokens} tokens were to be kept of an image's windows; 0, for all of them, or more is wanted.")
 

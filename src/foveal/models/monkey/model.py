@@ -61,6 +61,8 @@ class MonkeyForConditionalGeneration(ConversationModel):
             raise ValueError(f"grids {shapes} want {sum(counts)} windows, got {num_windows}.")
         whole = None if pixel_values is None or not len(pixel_values) else pixel_values.to(self.dtype)
         numbers = torch.cat([torch.arange(count) for count in counts] or [torch.empty(0, dtype=torch.long)])
+        if whole is not None and not self.config.windows:
+            numbers = torch.zeros(len(whole), dtype=torch.long)  # a canvas that is not cut is its only window, and goes through the first adapter
         if whole is None or not num_windows or whole.shape[-2:] == tile_values.shape[-2:]:
             views = torch.cat([part.to(self.dtype) for part in (tile_values, whole) if part is not None])
             found = self._look(views, numbers, shapes)

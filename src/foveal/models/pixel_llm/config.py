@@ -1,6 +1,6 @@
 """Everything that fixes a PixelLLM: its two towers, how places prompt them, the language model, and the heads that say where."""
 
-from typing import ClassVar, Literal, no_type_check
+from typing import Any, ClassVar, Literal, no_type_check
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -69,7 +69,7 @@ class PixelLLMConfig(PreTrainedConfig):
     location_hidden: int = 512
     location_depth: int = 4
     location_points: int = 2
-    """Points of each word; two are the corners of its box; 0: words have no place, as in the release's dense captioning."""
+    """Points of each word: 2, the corners of its box; 1, the middle of it; 0: words have no place, as in the release's dense captioning."""
     scored_places: bool = False
     """Whether the head has been taught how far off its points are; without, places have no score."""
 
@@ -103,15 +103,24 @@ class PixelLLMConfig(PreTrainedConfig):
         self.detector = None if self.detector is None else dict(self.detector)
 
     def validate_heads(self) -> None:
-        """Masks need the tower for places and boxes; adapters need a language model that can be frozen."""
+        """Masks need the tower for places, as wide as a prompt, and boxes; a word has the corners of its box, its middle, or no place."""
         if self.segments and not (self.two_towers and self.location_points == 2):
             raise ValueError("segmentation was asked for without a tower for places, or without two points a word; both are wanted.")
-        if self.side < 1 or self.queries < 1 or self.location_points < 0:
+        if self.segments and (width := _width(self.place_config)) != self.prompt_dim:
+            raise ValueError(f"segmentation was asked for with a tower for places of width {width}; that of prompts, {self.prompt_dim}, is wanted.")
+        if self.side < 1 or self.queries < 1:
+            raise ValueError(f"side {self.side} and {self.queries} queries were given; at least 1 of each is wanted.")
+        if self.location_points not in (0, 1, 2):
             raise ValueError(
-                f"side {self.side}, {self.queries} queries and {self.location_points} points were given; at least 1, 1 and 0 are wanted."
+                f"{self.location_points} points a word were given; 2 (the corners of its box), 1 (its middle) or 0 (words have no place) is wanted."
             )
 
     @property
     def projects_first(self) -> bool:
         """Whether visual tokens are brought to the language model's width before anything reads them: with T5, as in the release."""
         return bool(self.text_config.is_encoder_decoder)
+
+
+def _width(tower: Any) -> int:
+    """Channels of a tower's map: SAM's has them behind its neck."""
+    return int(getattr(tower, "output_channels", tower.hidden_size))

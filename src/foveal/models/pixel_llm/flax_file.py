@@ -25,6 +25,8 @@ _CHUNK = 2**30
 """Larger arrays are cut, flat, into chunks of so many bytes."""
 _DEEPEST, _LONGEST = 64, 2**16
 """How deep names may nest, and how long a name, a head or a plain value may be."""
+_ORBAX = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "*/manifest.ocdbt", "*/.zarray")
+"""What lies in a folder of Orbax, newer or older."""
 _ROOTS = ("params/params/", "params/", "optimizer/target/params/", "optimizer/target/", "")
 """Where parameters lie: in a train state, in an old one, or by themselves."""
 
@@ -32,8 +34,10 @@ _ROOTS = ("params/params/", "params/", "optimizer/target/params/", "optimizer/ta
 def flax_files(place: Path) -> list[Path]:
     """The checkpoints of Flax that a folder holds, or the file itself if it is one, by how they begin: with a map whose first key is a name.
 
-    Of pickles, archives, JSON and safetensors none does.
+    Of pickles, archives, JSON and safetensors none does. ValueError for a folder of Orbax, whose arrays lie in files of another kind.
     """
+    if any(next(place.glob(mark), None) is not None for mark in _ORBAX):
+        raise ValueError(f"{place} is a checkpoint of Orbax, which is not read; one of Flax in a single msgpack file is wanted.")
     return [file for file in ([place] if place.is_file() else sorted(place.glob("*"))) if file.is_file() and _begins_with_name(file)]
 
 

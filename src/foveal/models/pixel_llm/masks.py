@@ -9,7 +9,7 @@ from torch.nn import functional
 from transformers import SamMaskDecoderConfig, initialization
 from transformers.models.sam.modeling_sam import SamFeedForward, SamMaskDecoder
 
-from foveal.vision import TwoWayTransformer
+from foveal.vision import TwoWayTransformer, start_layers
 
 __all__ = ["MaskAdapter", "MaskDecoder", "mask_losses"]
 
@@ -77,7 +77,8 @@ class MaskAdapter(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Queries N(0, 1), the gate shut."""
+        """Queries N(0, 1), the gate shut, linear maps as flax starts them."""
+        start_layers(self)
         initialization.normal_(self.queries)
         initialization.zeros_(self.gate)
 

@@ -169,10 +169,10 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         """Logits, states and points of given texts, and what is lowered in training.
 
         With `labels` (as `input_ids`; -100 is not to be predicted) the smoothed cross-entropy of each label under the logits before it. With
-        `places`, in pixels of the input like `boxes_px`, the loss of the points of `placed` tokens; `sizes` are each image's (height, width)
-        there, without padding. With `masks` of the rows that are `masked`, in the padded input, SAM's losses, asked with the boxes that the
-        `placed` tokens say. With `objects`, boxes of all things in pixels of the input (rows of zeros are padding), the detector's losses, of
-        the images `searched`, or else of all.
+        `places`, corners in pixels of the input like `boxes_px`, the loss of the points of `placed` tokens (of one point: from their middle);
+        `sizes` are each image's (height, width) there, without padding. With `masks` of the rows that are `masked`, in the padded input, SAM's
+        losses, asked with the boxes that the `placed` tokens say. With `objects`, boxes of all things in pixels of the input (rows of zeros are
+        padding), the detector's losses, of the images `searched`, or else of all.
         """
         sight = self._sight(pixel_values=pixel_values, real=real) if sight is None else sight
         image = torch.zeros(len(boxes_px), dtype=torch.long, device=boxes_px.device) if image is None else image
@@ -191,7 +191,8 @@ class PixelLLMForConditionalGeneration(GroundedModel):
             sides = sizes[image].flip(-1)[:, None, None]
             if places is not None:
                 scale = self._unit(sides)
-                parts["place_loss"] = place_loss(points * sides / scale, places / scale, placed, spread if self.config.scored_places else None)
+                wanted = places if self.config.location_points > 1 else places.mean(2, keepdim=True)
+                parts["place_loss"] = place_loss(points * sides / scale, wanted / scale, placed, spread if self.config.scored_places else None)
             if masks is not None:
                 chosen = masked if masked is not None else torch.ones(len(masks), dtype=torch.bool, device=masks.device)
                 boxes = boxes_of_points(points * sides, placed)
@@ -286,7 +287,7 @@ class PixelLLMForConditionalGeneration(GroundedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if module is self.visual_projection:
             start(module)
-        elif isinstance(module, LocationPrompts | PromptExtractor | TwoWayTransformer | Writer | BoxDecoder | MaskAdapter):
+        elif isinstance(module, LocationPrompts | PromptExtractor | TwoWayTransformer | LocationHead | Writer | BoxDecoder | MaskAdapter):
             module.reset()
         else:
             super()._init_weights(module)

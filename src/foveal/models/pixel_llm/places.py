@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foveal.vision import start_layers
+
 __all__ = ["LocationHead", "boxes_of_points", "grid_in_boxes", "place_loss", "placed_tokens", "points_in_px", "scores_of_places"]
 
 _SPREAD = 0.05
@@ -30,6 +32,11 @@ class LocationHead(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         widths = [dim, *[hidden] * (depth - 1), 4 * points]
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+        self.reset()
+
+    def reset(self) -> None:
+        """Linear maps as flax starts them, so that words lie all over the picture, the middle of it on average."""
+        start_layers(self)
 
     def forward(self, features: Float[Tensor, "*words dim"]) -> tuple[Float[Tensor, "*words points 2"], Float[Tensor, "*words points 2"]]:
         """Points, x before y, not clipped, and the logarithm of the spread of each coordinate; two points are the corners of a word's box."""
