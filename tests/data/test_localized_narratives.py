@@ -69,7 +69,7 @@ def test_what_cannot_be_used_is_reported_in_a_sentence_and_passed_over(tmp_path:
 
 
 def test_without_a_listener_reports_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert not list(localized_narratives(written(tmp_path / "a.jsonl", "{")))
+    assert len(list(localized_narratives(written(tmp_path / "a.jsonl", "{", record())))) == 1
     assert "line 1, is passed over" in caplog.text
 
 
