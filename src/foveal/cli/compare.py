@@ -40,7 +40,7 @@ def compare(
     places, named = _runs(first, second, benchmark)
     one = benchmark_named(named)
     both = _common(*places)
-    scores = {name: [score_of(one, *answered) for answered in pair] for name, pair in both.items()}
+    scores = {name: [score_of(one.score, *answered) for answered in pair] for name, pair in both.items()}
     pictures: dict[str, list[str]] = {}
     for name, ((asked, _), _) in both.items():
         pictures.setdefault(str(asked.images[0].path or name.rpartition("/")[0] or name) if asked.images else name, []).append(name)

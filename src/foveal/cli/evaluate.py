@@ -15,6 +15,7 @@ from rich.table import Table
 
 from foveal.cli.bars import bar
 from foveal.cli.judges import JudgeAtOnce, JudgeBudget, JudgeKey, JudgeModel, JudgePrice, JudgeSettings, JudgeUrl, judge_from
+from foveal.cli.report import sentence_of
 from foveal.cli.settings import MODEL_HELP, Batch, Device, open_session
 from foveal.cli.sources import from_file
 
@@ -80,7 +81,7 @@ def evaluate(
         except (ValueError, OSError, ImportError) as error:  # the others go on
             if len(chosen) == 1:
                 raise
-            print(f"foveal: {one.name}: {error}", file=sys.stderr)
+            print(f"foveal: {one.name}: {sentence_of(error)}", file=sys.stderr)
             refused = True
             continue
         if at.rank > 0:

@@ -18,7 +18,7 @@ from foveal.cli.settings import DEFAULT_MODEL, Device, Model, open_session, verb
 from foveal.cli.sources import check_pictures, guess_source, open_source
 from foveal.data.images import load_picture
 from foveal.data.stored import Stored
-from foveal.data.whole import write_whole
+from foveal.data.whole import check_same_run, write_whole
 from foveal.draw import draw, sheet
 from foveal.evaluate import Figure, region_figures, region_questions
 from foveal.grounding import Example, GroundedText, write_examples
@@ -95,10 +95,8 @@ def _settle(out: Path, model: str, data: Sequence[str], how: "Finetuning", held_
 
     settings = {"model": model, "data": list(data), "held_out": held_out} | {field.name: getattr(how, field.name) for field in fields(how)}
     file = out / "settings.json"
-    begun = newest_first(out / "run") or (out / "model").is_dir()
-    if begun and file.is_file() and (found := json.loads(file.read_text())) != settings:
-        odd = [name for name in settings if found.get(name) != settings[name]]
-        raise ValueError(f"--out {out} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
+    if file.is_file() and (newest_first(out / "run") or (out / "model").is_dir()):
+        check_same_run(out, json.loads(file.read_text()), settings)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(settings, indent=1))
 

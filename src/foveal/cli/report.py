@@ -11,7 +11,7 @@ from foveal.geometry import Region
 from foveal.grounding import Example, GroundedText, region_to_json
 from foveal.session.answers import Answer
 
-__all__ = ["as_record", "as_text", "check_save", "save_drawing"]
+__all__ = ["as_record", "as_text", "check_save", "save_drawing", "sentence_of"]
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".gif")
@@ -33,6 +33,18 @@ def as_record(example: Example, answer: Answer, image: str, model: str, names: M
         "spans": _spans(answer.said, size),
         "finish_reason": answer.finish_reason,
     }
+
+
+def sentence_of(error: Exception) -> str:
+    """What went wrong, in one line; what the machine says of a file begins with the file, and has no number.
+
+    >>> sentence_of(NotADirectoryError(20, "Not a directory", "README.md/images")), sentence_of(ValueError("no \\n file"))
+    ('README.md/images: Not a directory', 'no file')
+    """
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return " ".join(said.split())
 
 
 def as_text(example: Example, answer: Answer, *, wants_place: bool = False) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.data.whole import write_whole
+from foveal.data.whole import check_same_run, write_whole
 from foveal.evaluate.answers import questions_of_rank
 from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
 from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, is_refused, kept_answers, process, read_answers
@@ -99,14 +99,14 @@ def run_benchmark(
     kept = {name: one for name, one in kept.items() if not is_refused(one[0])}
     left = [one for one in asked if one.id not in kept]
     left = [left[number] for number in questions_of_rank(len(left), at.rank, at.count)]
-    done, total = len(kept), sum(score_of(benchmark, *one) for one in kept.values())
+    done, total = len(kept), sum(score_of(benchmark.score, *one) for one in kept.values())
     at.wait()  # until all have read what is kept
     with appending(out / at.file, root) as lines:
         for example, answer in zip(left, session.answer(left, batch=batch, max_new_tokens=benchmark.max_new_tokens), strict=True):
             ended = {"finish": answer.finish_reason} | ({"error": answer.error} if answer.error else {})
             example = replace(example, facts=dict(example.facts) | ended)
             lines.write(example, answer.said)
-            done, total = done + 1, total + score_of(benchmark, example, answer.said)
+            done, total = done + 1, total + score_of(benchmark.score, example, answer.said)
             heard(done, len(kept) + len(left), float("nan") if benchmark.judged else total / done)
     at.wait()
     if at.rank == 0:
@@ -133,13 +133,13 @@ def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict
     }
     if benchmark.judged:
         shares["unjudged"] = [judgement_of(asked) is None and bool(benchmark.judged(asked, said)) for asked, said in answered]
-    found = {"score": mean_figure([score_of(benchmark, *one) for one in answered])} | dict(benchmark.figures(answered))
+    found = {"score": mean_figure([score_of(benchmark.score, *one) for one in answered])} | dict(benchmark.figures(answered))
     return found | {name: mean_figure([float(one) for one in some]) for name, some in shares.items()}
 
 
-def score_of(benchmark: Benchmark, asked: Example, said: GroundedText) -> float:
+def score_of(score: Callable[[Example, GroundedText], float], asked: Example, said: GroundedText) -> float:
     """The score of an answer; 0 where the question was refused, though no answer may be right of what fits nothing."""
-    return 0.0 if is_refused(asked) else benchmark.score(asked, said)
+    return 0.0 if is_refused(asked) else score(asked, said)
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -215,10 +215,7 @@ def _versions() -> dict[str, str]:
 def _settle(file: Path, manifest: dict[str, Any]) -> None:
     """Keeps what the run is; ValueError where another run lies there. Batch and versions may differ."""
     if file.is_file():
-        found = read_manifest(file)
-        odd = [name for name in manifest if name not in ("batch", "versions") and found.get(name) != manifest[name]]
-        if odd:
-            raise ValueError(f"{file.parent} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
+        check_same_run(file.parent, read_manifest(file), {name: value for name, value in manifest.items() if name not in ("batch", "versions")})
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(manifest, indent=1, ensure_ascii=False))
 

@@ -41,13 +41,13 @@ def write_report(path: Path, title: str, benchmark: Benchmark, answered: Sequenc
 
     Pictures are read below `root`; one that is not there is said.
     """
-    scored = [(score_of(benchmark, *one), one) for one in answered]
+    scored = [(score_of(benchmark.score, *one), one) for one in answered]
     order = sorted((place for place, (_, one) in enumerate(scored) if not is_refused(one[0])), key=lambda place: -scored[place][0])
     groups = {
         "The best": [scored[place] for place in order[:_SHOWN]],
         "The worst": [scored[place] for place in reversed(order[-_SHOWN:])],
         "Not to be read": [one for one in scored if is_unparseable(one[1][1]) and not is_refused(one[1][0])][:_SHOWN],
-        "With several places": [one for one in scored if _is_torn(*one[1])][:_SHOWN],
+        "With several places": [one for one in scored if _says_several(*one[1])][:_SHOWN],
         "Refused": [one for one in scored if is_refused(one[1][0])][:_SHOWN],
     }
     parts = "".join(f'<h2>{escape(name)}</h2><div class="cards">{"".join(_cards(some, root))}</div>' for name, some in groups.items() if some)
@@ -76,7 +76,7 @@ def _reliability(answered: Sequence[Answered]) -> str:
     return f'<svg class="plot" viewBox="-4 -4 270 226" width="405" height="339" font-size="11" role="img">{line}{bars}{words}</svg>'
 
 
-def _is_torn(asked: Example, said: GroundedText) -> bool:
+def _says_several(asked: Example, said: GroundedText) -> bool:
     """Whether several places were said where one is true."""
     return len(said.regions) > 1 and bool(asked.notes) and len(asked.notes[0].said.regions) == 1
 

@@ -88,8 +88,8 @@ def read_marks(text: str, notes: Mapping[int, Note]) -> Read:
     return Read(_stripped(said), unknown, len(claims), bare)
 
 
-def fault_of(text: str, finish: str = "stop") -> str | None:
-    """Why a text cannot be used; None where nothing is wrong with it.
+def fault_of(text: str, finish: str = "stop", *, words: int = 2) -> str | None:
+    """Why a text cannot be used, of which so many words are wanted at least; None where nothing is wrong with it.
 
     >>> fault_of("I'm sorry, but I cannot."), fault_of("A cup at [0.1, 0.2, 0.3, 0.4]."), fault_of("A cup on a table.")
     ('it refuses', 'it spells coordinates', None)
@@ -102,7 +102,7 @@ def fault_of(text: str, finish: str = "stop") -> str | None:
         return "the endpoint's filter stopped it"
     if _REFUSAL.match(text):
         return "it refuses"
-    if len(re.findall(r"[^\W\d_]{2,}", text)) < 2 or "\ufffd" in text:
+    if len(re.findall(r"[^\W\d_]{2,}", text)) < words or "\ufffd" in text:
         return "it holds no sentence"
     return "it spells coordinates" if _PLACE.search(text) else None
 

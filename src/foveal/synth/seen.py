@@ -50,7 +50,7 @@ def _captioned(examples: Iterable[Example], *, writer: Writer, question: str, lo
             yield refused(example, unseen.pop(id(example)))
         elif reply.error is not None:
             yield refused(example, reply.error)
-        elif fault := fault_of(f"{reply.text} – a caption" if reply.text.strip() else "", reply.finish):
+        elif fault := fault_of(reply.text, reply.finish, words=1):
             yield refused(example, f"what {writer.model} said cannot be used: {fault}")
         else:
             made_by = {"model": reply.model or writer.model, "prompt": prompt}

@@ -118,7 +118,7 @@ def _description(question: GroundedText, example: Example, text: str, notes: Map
 
 def _conversation(example: Example, text: str, notes: Mapping[int, Note], made_by: Mapping[str, str]) -> Example | str:
     rounds = [(read_marks(asked, notes), read_marks(answered, notes)) for asked, answered in read_rounds(text)]
-    good = [one for one in rounds if not one[0].unknown and not fault_of(one[1].said.text + " – an answer") and _points_well(one[0])]
+    good = [one for one in rounds if not one[0].unknown and not fault_of(one[1].said.text, words=0) and _points_well(one[0])]
     if not good:
         return "it holds no question with an answer"
     turns = [turn for asked, answered in good for turn in (Turn("user", asked.said), Turn("assistant", answered.said))]

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Mixture, Part
 from foveal.data.reading import LOG, Report
-from foveal.data.whole import write_whole
+from foveal.data.whole import check_same_run, write_whole
 from foveal.models import GroundedModel, Processor, open_model
 from foveal.train.checkpoint import aside, is_whole, last_whole_checkpoint, newest_first
 from foveal.train.recipe import Recipe, check_settings
@@ -127,9 +127,7 @@ def _settle(stage: Stage, folder: Path, start: str | None) -> None:
     settings = json.loads(json.dumps(given | {"start": begin}, default=str))
     file = place / "settings.json"
     if file.is_file() and (newest_first(place) or (place / "model").is_dir()):
-        found = json.loads(file.read_text())
-        if odd := [name for name in settings if found.get(name) != settings[name] and (name, begin) != ("start", None)]:
-            raise ValueError(f"{place} holds a run with another {', '.join(odd)}; give another folder, or the same settings to go on with it.")
+        check_same_run(place, json.loads(file.read_text()), {name: value for name, value in settings.items() if (name, value) != ("start", None)})
     elif int(os.environ.get("RANK", "0")) == 0:
         place.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(settings, indent=1))

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from foveal.evaluate.answers import choice_said
-from foveal.evaluate.benchmark import Benchmark, mean_figure
-from foveal.evaluate.kept import Answered, is_refused
+from foveal.evaluate.benchmark import Benchmark, mean_figure, score_of
+from foveal.evaluate.kept import Answered
 from foveal.evaluate.regions import Figure
 from foveal.grounding import Example, GroundedText, Note, Turn
 from foveal.grounding.wordings.questions import ask_briefly, ask_option
@@ -174,7 +174,7 @@ def by_kind(score: Score) -> Callable[[Sequence[Answered]], Mapping[str, Figure]
         parts: dict[str, list[float]] = {}
         for asked, said in answered:
             for kind in _texts(asked.facts.get("kinds", ())):
-                parts.setdefault(kind, []).append(0.0 if is_refused(asked) else score(asked, said))
+                parts.setdefault(kind, []).append(score_of(score, asked, said))
         return {kind: mean_figure(parts[kind]) for kind in sorted(parts)}
 
     return figures
