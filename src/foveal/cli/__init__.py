@@ -20,7 +20,7 @@ from foveal.cli.finetune import finetune
 from foveal.cli.locate import locate
 from foveal.cli.models import models
 from foveal.cli.regions import RegionCommand
-from foveal.cli.report import sentence_of
+from foveal.cli.report import sentence_of as _sentence_of
 from foveal.cli.rescore import rescore
 from foveal.cli.segment import segment
 from foveal.cli.serve import serve
@@ -110,7 +110,7 @@ def _report(error: Exception) -> int:
     elif isinstance(error, ImportError) and (extra := next((extra for part, extra in _EXTRAS.items() if part in str(error)), None)):
         sentence = f"What this verb wants is not installed ({str(error).splitlines()[0]}); pip install 'foveal[{extra}]' brings it."
     elif isinstance(error, ValueError | OSError | FloatingPointError):
-        sentence = sentence_of(error)
+        sentence = _sentence_of(error)
     else:
         if sys.flags.dev_mode:
             raise error
