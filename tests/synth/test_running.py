@@ -17,7 +17,7 @@ from foveal.geometry import Box
 from foveal.grounding import Example, GroundedText, Note, tied
 from foveal.synth import Step, added, composed_by_template, deduped, listed_images, pipeline_of, refused, run_pipeline, scored_above
 from foveal.synth.running import folders_of, read_manifest
-from foveal.synth.shards import Folder, read_shard
+from foveal.synth.shards import Folder, read_shard, write_shard
 from foveal.synth.stage import settings_of
 
 _CALLS: list[str] = []
@@ -296,6 +296,16 @@ def test_listings_and_examples_are_taken_as_folders_are(pictures: Path, tmp_path
         run_pipeline(STEPS, listed_images([tmp_path / "nowhere"]), tmp_path / "c")
     with pytest.raises(ValueError, match="there is no picture"):
         run_pipeline(STEPS, listed_images([]), tmp_path / "d")
+
+
+def test_a_shard_keeps_facts_of_any_size_and_words_of_any_script(tmp_path: Path) -> None:
+    facts = {"question": 2**70, "of": {7: 0.1}, "words": "größer 犬\u2028"}
+    example = Example("1", notes=(Note(tied("犬", Box(0.1, 0.2, 0.30000000000000004, 1.0)), "object", 1e-9),), facts=facts)
+    usual = Example("2", notes=example.notes, facts={"words": facts["words"]})
+    record = write_shard(tmp_path / "0.jsonl", 0, "", [example, usual])
+    again, kept_hash = read_shard(tmp_path / "0.jsonl")
+    assert again == [Example("1", notes=example.notes, facts=facts | {"of": {"7": 0.1}}), usual]
+    assert kept_hash == record.sha256
 
 
 def test_shards_of_another_length_are_refused(pictures: Path, tmp_path: Path) -> None:

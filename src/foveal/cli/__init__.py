@@ -70,6 +70,7 @@ _EXTRAS = {
     "openai": "endpoint",
     "rapidocr": "synth",
     "onnxruntime": "synth",
+    "orjson": "synth",
     "fastapi": "serve",
     "uvicorn": "serve",
     "prometheus_client": "serve",

@@ -93,10 +93,10 @@ def region_to_json(region: Region, size: tuple[int, int] | None = None) -> dict[
     {'point': [0.5, 0.25], 'box': [0.5, 0.25, 0.5, 0.25], 'box_px': [320.0, 120.0, 320.0, 120.0]}
     """
     match region:
-        case Point(x, y):
-            record: dict[str, Any] = {"point": [x, y]}
         case Box(x0, y0, x1, y1):
-            record = {"box": [x0, y0, x1, y1]}
+            record: dict[str, Any] = {"box": [x0, y0, x1, y1]}
+        case Point(x, y):
+            record = {"point": [x, y]}
         case Mask():
             record = {"mask": mask_to_coco(region)}
         case Trace(points):
@@ -184,15 +184,7 @@ def example_from_json(record: Mapping[str, Any], folder: Path | None = None) -> 
         if entry.get("role") not in ("user", "assistant"):
             raise ValueError(f"a turn by {entry.get('role')!r}; the role must be 'user' or 'assistant'")
         turns.append(Turn(entry["role"], _text_from_json(entry, sizes)))
-    notes = tuple(
-        Note(
-            _text_from_json(entry, sizes),
-            _typed(entry.get("source", ""), str, "source", "a string"),
-            entry.get("score") if entry.get("score") is None else float(_typed(entry["score"], int | float, "score", "a number")),
-            _typed(entry.get("made_by", {}), Mapping, "made_by", "an object"),
-        )
-        for entry in _list(record, "notes")
-    )
+    notes = tuple([_note_from_json(entry, sizes) for entry in _list(record, "notes")])
     licence = _typed(record.get("licence", ""), str, "licence", "a string")
     facts = _typed(record.get("facts", {}), Mapping, "facts", "an object")
     return Example(str(record["id"]), images, tuple(turns), notes, licence, facts)
@@ -255,27 +247,44 @@ def _text_to_json(said: GroundedText) -> dict[str, Any]:
     spans = []
     for span in said.spans:
         record: dict[str, Any] = {"start": span.start, "end": span.end, "regions": [region_to_json(region) for region in span.regions]}
-        spans.append(record | ({"scores": list(span.scores)} if span.scores else {}))
-    return {"text": said.text} | ({"spans": spans} if spans else {})
+        if span.scores:
+            record["scores"] = list(span.scores)
+        spans.append(record)
+    return {"text": said.text, "spans": spans} if spans else {"text": said.text}
 
 
 def _text_from_json(record: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> GroundedText:
-    spans = []
-    for entry in _list(record, "spans"):
-        regions = []
-        for region in _list(entry, "regions"):
-            image = region.get("image", 0)
-            regions.append(region_from_json(region, sizes[image] if isinstance(image, int) and 0 <= image < len(sizes) else None))
-        start, end = (_typed(entry.get(name), int, f"a span's {name}", "a whole number") for name in ("start", "end"))
-        scores = tuple(score if score is None else float(score) for score in entry.get("scores", ()))
-        spans.append(Span(start, end, tuple(regions), scores))
+    spans = [_span_from_json(entry, sizes) for entry in _list(record, "spans")]
     return GroundedText(_typed(record.get("text"), str, "text", "a string"), tuple(spans))
 
 
+def _span_from_json(record: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> Span:
+    start = _typed(record.get("start"), int, "a span's start", "a whole number")
+    end = _typed(record.get("end"), int, "a span's end", "a whole number")
+    regions = []
+    for region in _list(record, "regions"):
+        image = region.get("image", 0)
+        regions.append(region_from_json(region, sizes[image] if isinstance(image, int) and 0 <= image < len(sizes) else None))
+    return Span(start, end, tuple(regions), tuple([score if score is None else float(score) for score in record.get("scores", ())]))
+
+
 def _note_to_json(note: Note) -> dict[str, Any]:
-    record = _text_to_json(note.said) | ({"source": note.source} if note.source else {})
-    record |= {"score": note.score} if note.score is not None else {}
-    return record | ({"made_by": dict(note.made_by)} if note.made_by else {})
+    record = _text_to_json(note.said)
+    if note.source:
+        record["source"] = note.source
+    if note.score is not None:
+        record["score"] = note.score
+    if note.made_by:
+        record["made_by"] = dict(note.made_by)
+    return record
+
+
+def _note_from_json(record: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> Note:
+    score = record.get("score")
+    if score is not None:
+        score = score if type(score) is float else float(_typed(score, int | float, "score", "a number"))
+    source = _typed(record.get("source", ""), str, "source", "a string")
+    return Note(_text_from_json(record, sizes), source, score, _typed(record.get("made_by", {}), Mapping, "made_by", "an object"))
 
 
 def _shape(kind: str, values: Sequence[float], image: int) -> Region:
@@ -287,7 +296,7 @@ def _shape(kind: str, values: Sequence[float], image: int) -> Region:
 
 
 def _numbers(value: Any, name: str, wanted: int | None) -> list[float]:
-    entries = _typed(value, list | tuple, name, "a list")
+    entries = value if type(value) is list else _typed(value, list | tuple, name, "a list")
     if wanted is None:  # a trace: pairs, flattened here and paired again where the region is made
         if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in entries):
             raise ValueError(f"{name} holds more than pairs; it wants [[x, y], …]")
@@ -298,8 +307,11 @@ def _numbers(value: Any, name: str, wanted: int | None) -> list[float]:
 
 
 def _list(record: Mapping[str, Any], name: str) -> list[Any]:
-    entries, each = _typed(record.get(name, []), list, name, "a list"), f"each of {name}"
-    return [_typed(entry, Mapping, each, "an object") for entry in entries]
+    entries = _typed(record.get(name, []), list, name, "a list")
+    for entry in entries:
+        if type(entry) is not dict:  # which is what JSON gives
+            _typed(entry, Mapping, f"each of {name}", "an object")
+    return entries
 
 
 def _typed(value: Any, kind: Any, name: str, wanted: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.synth.running import Engine, Plan
-from foveal.synth.shards import Folder, done_from, make_shard, read_shard
+from foveal.synth.shards import Folder, done_from, hash_of, make_shard
 from foveal.synth.stage import Stage, Step
 
 __all__ = ["ray_data"]
@@ -88,7 +88,7 @@ class _Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         number = int(row["number"])
         source, target = self.source.shard(number), self.target.shard(number)
-        if not self.target.has(number, read_shard(source)[1]):
+        if not self.target.has(number, hash_of(source)):
             self.target.keep(make_shard(self.stage, number, source, target))
         return {"number": number, "records": json.dumps([*json.loads(row["records"]), asdict(self.target.records[number])])}
 

@@ -41,7 +41,7 @@ def listed_images(paths: Iterable[str | Path], *, report: Report = LOG.warning) 
 def digest(entry: Entry) -> str:
     """What tells whether an entry is still the same: of a file its name and its size in bytes; of an example all of it."""
     if isinstance(entry, Example):
-        return sha256(example_line(entry).encode()).hexdigest()
+        return sha256(example_line(entry)).hexdigest()
     try:
         return f"{entry}\0{entry.stat().st_size}"
     except OSError:

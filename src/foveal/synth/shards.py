@@ -17,10 +17,9 @@ from foveal.grounding import Example, example_from_line, example_to_json
 from foveal.synth.notes import REFUSED, refused
 from foveal.synth.stage import Stage, Stopped
 
-__all__ = ["Done", "Folder", "done_from", "example_line", "make_shard", "read_shard", "write_shard"]
+__all__ = ["Done", "Folder", "done_from", "example_line", "hash_of", "make_shard", "read_shard", "write_shard"]
 
 _RECORDS = "shards.jsonl"
-_TO_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 _PACKAGES = ("foveal", "torch", "transformers", "numpy", "rapidocr", "onnxruntime")
 
 
@@ -83,6 +82,11 @@ def make_shard(stage: Stage, number: int, source: Path, target: Path) -> Done:
     return replace(done, seconds=time.perf_counter() - start, cpu_seconds=time.process_time() - spent)
 
 
+def hash_of(shard: Path) -> str:
+    """The hash of a shard's bytes."""
+    return sha256(shard.read_bytes()).hexdigest()
+
+
 def read_shard(path: Path) -> tuple[list[Example], str]:
     """The examples of a shard, and the hash of its bytes."""
     data, folder = path.read_bytes(), path.resolve().parent
@@ -95,7 +99,7 @@ def write_shard(path: Path, number: int, made_of: str, examples: Sequence[Exampl
     nothing that counts."""
     kept = [example for example in examples if REFUSED not in example.facts]
     with _uncollected():
-        data = "".join([example_line(example) + "\n" for example in kept]).encode()
+        data = b"".join(map(example_line, kept))
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with open(aside, "wb") as file:
         file.write(data)
@@ -106,9 +110,15 @@ def write_shard(path: Path, number: int, made_of: str, examples: Sequence[Exampl
     return Done(number, made_of, sha256(data).hexdigest(), len(data), len(kept), left_out, versions=_versions())
 
 
-def example_line(example: Example) -> str:
+def example_line(example: Example) -> bytes:
     """The example as a line of JSON, the paths of its pictures whole."""
-    return _TO_JSON(example_to_json(example))
+    import orjson  # of extra synth: a third of a stage's time less than by json
+
+    record = example_to_json(example)
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # what it does not write: whole numbers beyond 64 bits, keys that are numbers, and numpy's
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
 @contextmanager
