@@ -234,6 +234,20 @@ def test_counts_are_right_and_plotted(run: Run) -> None:
     assert "5% 1,234" in run("stats", "wide.jsonl")[1]
 
 
+def test_an_official_file_brings_its_terms_and_is_counted(run: Run) -> None:
+    Path("coco.json").rename("instances_val2017.json")
+    assert run("convert", "instances_val2017.json", "--out", "all.jsonl")[0] == 0
+    assert run("convert", "instances_val2017.json", "--set", "licence=mine", "--out", "mine.jsonl")[0] == 0
+    (terms,), (mine,) = ({one.licence for one in read_examples(path)} for path in ("all.jsonl", "mine.jsonl"))
+    assert terms.startswith("annotations: CC BY 4.0; pictures: ") and mine == "mine"
+    code, out, err = run("validate", "instances_val2017.json")
+    assert (code, out) == (1, "2 examples, 2 faults.\n")
+    told = [f"foveal: instances_val2017.json gave 2 {one} were published in this file of COCO 2017" for one in ("examples; 5,000", "notes; 36,781")]
+    assert err == told
+    assert "36,781" in run("stats", "instances_val2017.json")[1]
+    assert json.loads(run("stats", "instances_val2017.json", "--json")[1])["published"] == {"examples": 5000, "notes": 36781}
+
+
 def test_a_source_of_ones_own_needs_no_registration(run: Run) -> None:
     settings = ["--set", "name=x", "--set", "loud=true", "--set", "count=3"]
     code, out, err = run("convert", "anything", "--as", "own.py:mine", *settings, "--out", "mine.jsonl")

@@ -104,7 +104,7 @@ def test_data_sets_are_taken_with_all_that_they_know(recipe: Path) -> None:
         (["{recipe}:STAGES", "a.png", "--out", "x"], "has no STAGES"),
         (["{recipe}", "nowhere.png", "--out", "x"], "there is no file or folder nowhere.png"),
         (["{recipe}", "{recipe}", "--out", "x", "--engine", "spark"], "there is no engine 'spark'"),
-        (["{recipe}", "{picture}", "--out", "{picture}"], ": Not a directory\n"),
+        (["{recipe}", "{picture}", "--out", "{picture}"], "is a file; a folder is wanted."),
         (["show", "nowhere"], "nowhere holds no run"),
     ],
 )

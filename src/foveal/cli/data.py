@@ -19,6 +19,7 @@ from foveal.cli.report import check_save
 from foveal.cli.settings import DEFAULT_MODEL, Model, processor_of
 from foveal.cli.sources import SOURCES, check_pictures, guess_source, open_source
 from foveal.data.images import load_picture, upright_size
+from foveal.data.published import published_as
 from foveal.data.statistics import check_plot, count_examples, plot_counts
 from foveal.draw import draw, sheet
 from foveal.geometry import Box, Frame, Region, bounding_box
@@ -81,12 +82,15 @@ def validate(
     without_pictures: Annotated[bool, typer.Option(help="Do not look whether pictures are there and have the size that is stated.")] = False,
 ) -> None:
     """Read every record and name each that is not right: no record, a picture that is missing or has another size, a region outside the image,
-    an id that stands twice. The exit code is 1 where there is one."""
-    passed, seen, count = _Passed(), set[str](), 0
+    an id that stands twice, fewer or more than were published of an official file. The exit code is 1 where there is one."""
+    passed, seen, count, notes = _Passed(), set[str](), 0, 0
     for example in _counted(_examples(paths, kind, setting, images, None, passed), "read"):
-        count += 1
+        count, notes = count + 1, notes + len(example.notes)
         for sentence in _faults(example, seen, pictures=not without_pictures):
             passed(f"example {example.id!r}: {sentence}")
+    for title, name, wanted in _published(paths, kind, setting):
+        if (read := {"examples": count, "notes": notes}[name]) != wanted:
+            passed(f"{paths[0]} gave {read:,} {name}; {wanted:,} were published in this file of {title}")
     print(f"{count} examples, {passed.count} faults.")
     _end(passed)
 
@@ -134,12 +138,15 @@ def stats(
     passed = _Passed()
     counts = count_examples(_counted(_examples(paths, kind, setting, images, limit, passed), "counted"))
     if as_json:
-        print(json.dumps(counts | {"passed_over": passed.count}, ensure_ascii=False))
+        published = {name: wanted for _, name, wanted in _published(paths, kind, setting)}
+        print(json.dumps(counts | {"passed_over": passed.count} | ({"published": published} if published else {}), ensure_ascii=False))
     else:
         table = Table("what", "count", title=", ".join(paths))
         for name, value in counts.items():
             table.add_row(name.replace("_", " "), _told(value))
         table.add_row("records passed over", str(passed.count))
+        for title, name, wanted in _published(paths, kind, setting):
+            table.add_row(f"{name} published in {title}", f"{wanted:,}")
         Console().print(table)
     if save is not None:
         plot_counts(counts, save)
@@ -170,6 +177,13 @@ def _examples(
         settings["images"] = images
     check_pictures(images)
     return islice(open_source(kind or guess_source(paths[0]), paths, settings, passed), limit)
+
+
+def _published(paths: list[str], kind: str | None, setting: list[str] | None) -> Iterator[tuple[str, str, int]]:
+    """Of an official file that is read whole: the data set, what is counted, and how many there are."""
+    if not setting and (found := published_as(kind or guess_source(paths[0]), paths)):
+        for name, count in found[1].items():
+            yield found[0].title, name, count
 
 
 def _begun(examples: Iterator[Example], paths: list[str]) -> Iterator[Example]:

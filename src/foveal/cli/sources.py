@@ -13,6 +13,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from foveal.data.published import published_as
 from foveal.data.reading import Report, needed, text_lines
 from foveal.grounding import Example
 
@@ -114,7 +115,7 @@ def source_named(name: str) -> _Source:
 
 def open_source(name: str, paths: Sequence[str], settings: Mapping[str, str], report: Report) -> Iterator[Example]:
     """The examples of a data set: its function is given the paths in their order, and settings by name, as numbers or true and false where its
-    defaults or annotations are.
+    defaults or annotations are. Examples of an official file carry its publisher's terms where no setting "licence" gives others.
 
     ValueError for a setting that the function does not take, or one that it wants and that is missing, and for what is no example.
     """
@@ -123,6 +124,8 @@ def open_source(name: str, paths: Sequence[str], settings: Mapping[str, str], re
     if odd := sorted(set(settings) - set(known)):
         raise ValueError(f"{name} takes no {odd[0]!r}; it takes {', '.join(known)}.")
     given: dict[str, Any] = {key: _value(value, known[key]) for key, value in settings.items()}
+    if "licence" in known and "licence" not in given and (found := published_as(name, paths)):
+        given["licence"] = found[0].terms
     if "report" in known:
         given["report"] = report
     try:

@@ -1,10 +1,41 @@
-"""Small files that are whole or not there, wherever a program is ended; and what they say of the run in their folder."""
+"""Small files that are whole or not there, wherever a program is ended; what they say of the run in their folder; and one run in it at a time."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_same_run", "write_whole"]
+from filelock import FileLock, Timeout
+
+__all__ = ["alone_in", "check_same_run", "write_whole"]
+
+_PATIENCE = 5.0  # seconds in which what a killed run left behind is gone
+
+
+@contextmanager
+def alone_in(place: Path) -> Iterator[None]:
+    """Keeps a folder, which is made, for one run; the system lets go of it however the run ends. Of a run's processes (RANK) the first keeps it.
+
+    ValueError where another run is at work in it, or it is a file.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    if place.is_file():
+        raise ValueError(f"{place} is a file; a folder is wanted.")
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / ".lock", fallback_to_soft=False)  # which would outlive a run that was killed
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        raise ValueError(f"another run is at work in {place}; wait for its end, or give another folder.") from None
+    except RuntimeError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_same_run(place: Path, found: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

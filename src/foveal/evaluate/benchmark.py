@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.data.whole import check_same_run, write_whole
+from foveal.data.whole import alone_in, check_same_run, write_whole
 from foveal.evaluate.answers import questions_of_rank
 from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
 from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, is_refused, kept_answers, process, read_answers
@@ -78,7 +78,7 @@ def run_benchmark(
     answers its part, and all return the figures of the whole. `heard` is told how many of how many this process has, and their mean score so far
     (not a number where a `judge` is to score them: it is asked when all are answered). What was asked of what (hashes of data, questions and
     weights, versions, settings, judge) is kept as manifest.json. ValueError where the data is not there, the family cannot be asked so, two
-    questions have one id, `out` holds a run of something else, or a judge is wanted and missing.
+    questions have one id, `out` holds a run of something else or is worked in by another, or a judge is wanted and missing.
     """
     if benchmark.judged and judge is None:
         raise ValueError(f"benchmark {benchmark.name} is scored by a judge, and none was given; --judge names the model that is to judge.")
@@ -90,35 +90,36 @@ def run_benchmark(
     manifest, at = _manifest(benchmark, session, root, asked, limit), process()
     if benchmark.judged and judge:
         manifest["judge"] = judge_identity(judge, benchmark.judged, benchmark.judge_settings, asked)
-    if at.rank == 0:
-        _settle(out / MANIFEST, manifest | {"batch": batch, "versions": _versions()})
-    at.wait()
-    kept = kept_answers(out)
-    if odd := set(kept) - {one.id for one in asked}:
-        raise ValueError(f"{out} holds answers to other questions, of which {min(odd)!r} is one; give another folder.")
-    kept = {name: one for name, one in kept.items() if not is_refused(one[0])}
-    left = [one for one in asked if one.id not in kept]
-    left = [left[number] for number in questions_of_rank(len(left), at.rank, at.count)]
-    done, total = len(kept), sum(score_of(benchmark.score, *one) for one in kept.values())
-    at.wait()  # until all have read what is kept
-    with appending(out / at.file, root) as lines:
-        for example, answer in zip(left, session.answer(left, batch=batch, max_new_tokens=benchmark.max_new_tokens), strict=True):
-            ended = {"finish": answer.finish_reason} | ({"error": answer.error} if answer.error else {})
-            example = replace(example, facts=dict(example.facts) | ended)
-            lines.write(example, answer.said)
-            done, total = done + 1, total + score_of(benchmark.score, example, answer.said)
-            heard(done, len(kept) + len(left), float("nan") if benchmark.judged else total / done)
-    at.wait()
-    if at.rank == 0:
-        gather(out, asked)
-        if benchmark.judged and judge:
-            answers, settings = read_answers(out / ANSWERS), benchmark.judge_settings
-            judge_answers(judge, benchmark.judged, settings, answers, out / JUDGEMENTS, lambda done, count: heard(done, count, float("nan")))
-    at.wait()
-    found = answered_figures(benchmark, read_answers(out / ANSWERS))
-    if at.rank == 0:
-        write_whole(out / "figures.json", json.dumps(figures_to_json(found), indent=1))
-    return found
+    with alone_in(out):
+        if at.rank == 0:
+            _settle(out / MANIFEST, manifest | {"batch": batch, "versions": _versions()})
+        at.wait()
+        kept = kept_answers(out)
+        if odd := set(kept) - {one.id for one in asked}:
+            raise ValueError(f"{out} holds answers to other questions, of which {min(odd)!r} is one; give another folder.")
+        kept = {name: one for name, one in kept.items() if not is_refused(one[0])}
+        left = [one for one in asked if one.id not in kept]
+        left = [left[number] for number in questions_of_rank(len(left), at.rank, at.count)]
+        done, total = len(kept), sum(score_of(benchmark.score, *one) for one in kept.values())
+        at.wait()  # until all have read what is kept
+        with appending(out / at.file, root) as lines:
+            for example, answer in zip(left, session.answer(left, batch=batch, max_new_tokens=benchmark.max_new_tokens), strict=True):
+                ended = {"finish": answer.finish_reason} | ({"error": answer.error} if answer.error else {})
+                example = replace(example, facts=dict(example.facts) | ended)
+                lines.write(example, answer.said)
+                done, total = done + 1, total + score_of(benchmark.score, example, answer.said)
+                heard(done, len(kept) + len(left), float("nan") if benchmark.judged else total / done)
+        at.wait()
+        if at.rank == 0:
+            gather(out, asked)
+            if benchmark.judged and judge:
+                answers, settings = read_answers(out / ANSWERS), benchmark.judge_settings
+                judge_answers(judge, benchmark.judged, settings, answers, out / JUDGEMENTS, lambda done, count: heard(done, count, float("nan")))
+        at.wait()
+        found = answered_figures(benchmark, read_answers(out / ANSWERS))
+        if at.rank == 0:
+            write_whole(out / "figures.json", json.dumps(figures_to_json(found), indent=1))
+        return found
 
 
 def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict[str, Figure]:

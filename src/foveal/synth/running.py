@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.data.reading import LOG, Report
-from foveal.data.whole import write_whole
+from foveal.data.whole import alone_in, write_whole
 from foveal.synth.inputs import Entry, digest, example_of
 from foveal.synth.shards import Done, Folder, make_shard, write_shard
 from foveal.synth.stage import Step, settings_of
@@ -69,18 +69,19 @@ def run_pipeline(
     """
     if shard < 1:
         raise ValueError(f"shards of {shard} examples; at least 1 is wanted")
-    found = _settle(out, steps, shard, licence)
-    folders = tuple(Folder(out / one["folder"]) for one in found["stages"])
-    if again:
-        for kept in folders:
-            for number in (number for number, record in kept.records.items() if record.refused):
-                kept.shard(number).unlink(missing_ok=True)
-    count = _list_pictures(folders[0], entries, shard, licence, report, heard)
-    if not count:
-        raise ValueError("there is no picture to work on")
-    write_whole(out / MANIFEST, json.dumps(found | {"shards": count}, indent=1, ensure_ascii=False))
-    (engine or local)(Plan(tuple(steps), folders, count, report, heard))
-    return folders[-1].path
+    with alone_in(out):
+        found = _settle(out, steps, shard, licence)
+        folders = tuple(Folder(out / one["folder"]) for one in found["stages"])
+        if again:
+            for kept in folders:
+                for number in (number for number, record in kept.records.items() if record.refused):
+                    kept.shard(number).unlink(missing_ok=True)
+        count = _list_pictures(folders[0], entries, shard, licence, report, heard)
+        if not count:
+            raise ValueError("there is no picture to work on")
+        write_whole(out / MANIFEST, json.dumps(found | {"shards": count}, indent=1, ensure_ascii=False))
+        (engine or local)(Plan(tuple(steps), folders, count, report, heard))
+        return folders[-1].path
 
 
 def local(plan: Plan) -> None:

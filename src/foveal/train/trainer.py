@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 
+from foveal.data.whole import alone_in
 from foveal.train.checkpoint import forget_after, last_whole_checkpoint, place_aside, prune, seal
 from foveal.train.recipe import Recipe
 from foveal.train.schedule import parameter_groups
@@ -48,26 +49,27 @@ def train(
     it had not been stopped; one that is finished is not run again. Examples that say so themselves (`in_order`, as a `Mixture` does) are
     taken in their own order, others are shuffled by the recipe's seed. What `looks` has for an update is done after it, as to ask how far the
     model is, and changes nothing of what follows. SIGTERM, or Ctrl-C, ends the run with a checkpoint after the step that is under way
-    (SystemExit); a second one at once. ValueError when the recipe names a component that the model does not have, or an option that Trainer
-    does not, FloatingPointError for a loss that is no number, OSError when a checkpoint cannot be written; in each case what was kept before
-    stays.
+    (SystemExit); a second one at once. ValueError when another run is at work in `folder`, or the recipe names a component that the model does
+    not have, or an option that Trainer does not, FloatingPointError for a loss that is no number, OSError when a checkpoint cannot be written;
+    in each case what was kept before stays.
     """
     freeze(model, recipe.learn)
     arguments = _arguments(recipe, folder, in_order=getattr(examples, "in_order", False))
     trainer = RecipeTrainer(recipe=recipe, model=model, args=arguments, train_dataset=examples, data_collator=collate)
     trainer.add_callback(_Looking(looks or {}))
-    start = last_whole_checkpoint(folder) if resume else None
-    trainer.accelerator.wait_for_everyone()
-    if trainer.is_world_process_zero():
-        forget_after(folder, start)
-    if start and (done := TrainerState.load_from_json(str(start / "trainer_state.json"))).global_step >= recipe.steps:
-        trainer._load_from_checkpoint(str(start))  # Trainer would take one step more
-        return TrainOutput(done.global_step, math.nan, {})
-    with StopWhenAsked(trainer) as stop:
-        output = trainer.train(resume_from_checkpoint=str(start) if start else None)
-    _save_losses(folder, trainer.state.log_history)
-    stop.exit_if_asked()
-    return output
+    with alone_in(folder):
+        start = last_whole_checkpoint(folder) if resume else None
+        trainer.accelerator.wait_for_everyone()
+        if trainer.is_world_process_zero():
+            forget_after(folder, start)
+        if start and (done := TrainerState.load_from_json(str(start / "trainer_state.json"))).global_step >= recipe.steps:
+            trainer._load_from_checkpoint(str(start))  # Trainer would take one step more
+            return TrainOutput(done.global_step, math.nan, {})
+        with StopWhenAsked(trainer) as stop:
+            output = trainer.train(resume_from_checkpoint=str(start) if start else None)
+        _save_losses(folder, trainer.state.log_history)
+        stop.exit_if_asked()
+        return output
 
 
 def _arguments(recipe: Recipe, folder: Path, *, in_order: bool) -> TrainingArguments:

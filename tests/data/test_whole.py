@@ -1,0 +1,45 @@
+"""A folder is one run's at a time, and nobody's when its run has ended, however it did."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import foveal.data.whole
+from foveal.data.whole import alone_in
+
+_AT_WORK = """
+import sys, time
+from pathlib import Path
+from foveal.data.whole import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("at work", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_is_told_of_the_first_until_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "runs"
+    with subprocess.Popen([sys.executable, "-c", _AT_WORK, str(place)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "at work\n"
+        monkeypatch.setattr(foveal.data.whole, "_PATIENCE", 0.1)
+        with pytest.raises(ValueError, match=rf"^another run is at work in {place}; wait for its end, or give another folder\.$"), alone_in(place):
+            pass
+        with alone_in(tmp_path / "other"):
+            pass
+        monkeypatch.setenv("RANK", "1")
+        with alone_in(place):
+            pass  # the first process of the same run keeps it
+        monkeypatch.delenv("RANK")
+        first.kill()
+    monkeypatch.undo()
+    with alone_in(place):
+        pass
+
+
+def test_a_run_that_fails_lets_go(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), alone_in(tmp_path):
+        raise KeyError("of its own")
+    with alone_in(tmp_path):
+        pass
