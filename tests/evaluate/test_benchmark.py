@@ -18,7 +18,9 @@ from foveal.data.sources.scenes.written import write_scenes
 from foveal.evaluate.benchmark import MANIFEST, Benchmark, answered_figures, mean_figure, run_benchmark
 from foveal.evaluate.benchmarks import BENCHMARKS, choices, detected, expressions, located, names, statements
 from foveal.evaluate.kept import ANSWERS, read_answers
+from foveal.evaluate.metrics import interval
 from foveal.evaluate.report import write_report
+from foveal.evaluate.sampling import bootstrap
 from foveal.geometry import Box, bounding_box
 from foveal.grounding import Example, GroundedText, Note, tied, write_examples
 from foveal.grounding.wordings import VERBS
@@ -296,6 +298,24 @@ def test_two_runs_are_compared_question_by_question(data: Path, tmp_path: Path, 
     assert json.loads(capsys.readouterr().out)["difference"]["value"] == -5 / 8
     assert main(given[:3]) == 2 and "runs of one benchmark" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "none"), str(tmp_path / "bad.jsonl")]) == 2
+
+
+@pytest.mark.parametrize("right_or_wrong", [True, False])
+def test_questions_about_one_picture_count_together(right_or_wrong: bool) -> None:
+    rng, per_picture = np.random.default_rng(0), 12
+    ease = rng.random((60, 1))
+    values = (rng.random((60, per_picture)) < ease).astype(float) if right_or_wrong else ease + 0.1 * rng.random((60, per_picture))
+    pictures = [str(picture) for picture in range(60) for _ in range(per_picture)]
+    drawn = bootstrap(values, lambda sets: sets.mean((1, 2)), draws=4000)
+    found, alone = mean_figure(values.ravel().tolist(), pictures), mean_figure(values.ravel().tolist())
+    assert (found.value, found.count) == (alone.value, 720)
+    assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.08)
+    assert found.high - found.low > 1.5 * (alone.high - alone.low)
+    scattered = mean_figure(rng.permutation(values.ravel()).tolist(), pictures)
+    assert scattered.high - scattered.low == pytest.approx(alone.high - alone.low, rel=0.25)
+    assert mean_figure([1.0] * 9, ["a"] * 9) == mean_figure([1.0] * 9), "nothing is seen of how pictures differ"
+    one = mean_figure([0.0, 1.0] * 4, ["a"] * 8)
+    assert (one.low, one.high) == interval(0.5, 1)
 
 
 def test_means_have_intervals_that_hold_them() -> None:

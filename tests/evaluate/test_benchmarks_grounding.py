@@ -168,7 +168,7 @@ def test_figures_of_expressions_are_those_of_the_metric_and_published_rows_stand
     pairs = [(said, bounding_box(one.notes[0].said.regions[0])) for one, said in answered]
     by_hand = referring_figures(pairs, thresholds=(0.25, 0.5, 0.75, 0.9))
     assert {name: found[name].value for name in by_hand} == pytest.approx(by_hand)
-    assert found["score"] == found["precision@0.5"] and found["score"].value == pytest.approx(1 / 3)
+    assert found["score"].value == found["precision@0.5"].value == pytest.approx(1 / 3)
     rows = {"mean": {"as_published": "mean"}, "best": {"as_published": "best"}, "above": {"strict": True}}
     for name, settings in rows.items():
         row = referring_figures(pairs, thresholds=[0.5], **settings)  # type: ignore[arg-type]

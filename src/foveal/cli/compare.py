@@ -36,6 +36,7 @@ def compare(
     """Compare two runs on the questions that both were asked: the difference of their scores and its 95 % interval, by drawing pictures again. Where
     the benchmark's number is no mean of scores (CIDEr, average precision), it stands beside, with an interval if `--draws` says how many."""
     from foveal.evaluate.benchmark import score_of
+    from foveal.evaluate.kept import picture_asked_about
 
     places, named = _runs(first, second, benchmark)
     one = benchmark_named(named)
@@ -43,7 +44,7 @@ def compare(
     scores = {name: [score_of(one.score, *answered) for answered in pair] for name, pair in both.items()}
     pictures: dict[str, list[str]] = {}
     for name, ((asked, _), _) in both.items():
-        pictures.setdefault(str(asked.images[0].path or name.rpartition("/")[0] or name) if asked.images else name, []).append(name)
+        pictures.setdefault(picture_asked_about(asked), []).append(name)
     found = _of_scores([[scores[name] for name in names] for names in pictures.values()], seed)
     sides = [sum(some[side] for some in scores.values()) / len(scores) for side in (0, 1)]
     said: dict[str, Any] = {"first": sides[0], "second": sides[1], "questions": len(both), "difference": asdict(found)}

@@ -16,7 +16,7 @@ import numpy as np
 from foveal.data.whole import alone_in, check_same_run, write_whole
 from foveal.evaluate.answers import questions_of_rank
 from foveal.evaluate.judgements import JUDGEMENTS, Judged, judge_answers, judge_identity, judgement_of
-from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, is_refused, kept_answers, process, read_answers
+from foveal.evaluate.kept import ANSWERS, Answered, appending, gather, is_refused, kept_answers, picture_asked_about, process, read_answers
 from foveal.evaluate.metrics import interval, is_unparseable
 from foveal.evaluate.regions import Figure, figures_to_json
 from foveal.grounding import Example, GroundedText, Picture, example_to_json
@@ -87,11 +87,14 @@ def run_benchmark(
         raise ValueError(f"benchmark {benchmark.name} asks nothing of what is in {root}.")
     if len({one.id for one in asked}) < len(asked):
         raise ValueError(f"benchmark {benchmark.name} has questions with the same id; each wants its own.")
-    manifest, at = _manifest(benchmark, session, root, asked, limit), process()
-    if benchmark.judged and judge:
-        manifest["judge"] = judge_identity(judge, benchmark.judged, benchmark.judge_settings, asked)
+    if missing := [name for name in benchmark.files if not (root / name).is_file()]:
+        raise ValueError(f"benchmark {benchmark.name} reads {missing[0]} below {root}, and it is not there.")
+    at = process()
     with alone_in(out):
         if at.rank == 0:
+            manifest = _manifest(benchmark, session, root, asked, limit)
+            if benchmark.judged and judge:
+                manifest["judge"] = judge_identity(judge, benchmark.judged, benchmark.judge_settings, asked)
             _settle(out / MANIFEST, manifest | {"batch": batch, "versions": _versions()})
         at.wait()
         kept = kept_answers(out)
@@ -123,8 +126,8 @@ def run_benchmark(
 
 
 def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict[str, Figure]:
-    """The benchmark's number, what else it says, and how many answers could not be read, named several places, were cut, refused or,
-    where a judge is to score them, not judged."""
+    """The benchmark's score, whose interval takes questions about one picture together, what else it says, and how many answers could not be
+    read, named several places, were cut, refused or, where a judge is to score them, not judged."""
     regions = [len(said.regions) for _, said in answered]
     shares = {
         "unparsed": [is_unparseable(said) and not is_refused(example) for example, said in answered],
@@ -134,7 +137,8 @@ def answered_figures(benchmark: Benchmark, answered: Sequence[Answered]) -> dict
     }
     if benchmark.judged:
         shares["unjudged"] = [judgement_of(asked) is None and bool(benchmark.judged(asked, said)) for asked, said in answered]
-    found = {"score": mean_figure([score_of(benchmark.score, *one) for one in answered])} | dict(benchmark.figures(answered))
+    scores, pictures = [score_of(benchmark.score, *one) for one in answered], [picture_asked_about(asked) for asked, _ in answered]
+    found = {"score": mean_figure(scores, pictures)} | dict(benchmark.figures(answered))
     return found | {name: mean_figure([float(one) for one in some]) for name, some in shares.items()}
 
 
@@ -154,22 +158,40 @@ def read_manifest(file: Path) -> dict[str, Any]:
     raise ValueError(f"{file} is no manifest of a run; one as foveal evaluate writes it is wanted.")
 
 
-def mean_figure(values: Sequence[float]) -> Figure:
+def mean_figure(values: Sequence[float], pictures: Sequence[str] = ()) -> Figure:
     """A mean with its 95 % interval: Wilson's where each value is right or wrong, else that of the normal distribution.
+
+    With the picture of each value, those of one picture may go together: the interval is that of as many single values as would vary as much
+    (the design effect, Kish 1965), never of more than there are. Where all values are alike, nothing is seen of that.
 
     >>> mean_figure([1.0, 0.0, 1.0, 1.0]).value
     0.75
+    >>> alone, together = mean_figure([1.0, 0.0] * 20), mean_figure([1.0] * 20 + [0.0] * 20, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10)
+    >>> round(alone.low, 2), round(together.low, 2)
+    (0.35, 0.13)
     """
     found = np.asarray(values, float)
     if not len(found):
         return Figure(0.0, 0, 0.0, 1.0)
-    middle = float(found.mean())
+    middle, effect = float(found.mean()), _design_effect(found, pictures)
     if np.isin(found, (0, 1)).all():
-        return Figure(middle, len(found), *interval(int(found.sum()), len(found)))
+        return Figure(middle, len(found), *interval(float(found.sum()) / effect, len(found) / effect))
     if len(found) == 1:
         return Figure(middle, 1, min(0.0, middle), max(1.0, middle))
-    away = 1.96 * float(found.std(ddof=1)) / len(found) ** 0.5
+    away = 1.96 * float(found.std(ddof=1)) * (effect / len(found)) ** 0.5
     return Figure(middle, len(found), middle - away, middle + away)
+
+
+def _design_effect(values: np.ndarray, pictures: Sequence[str]) -> float:
+    """How many times more a mean of these values varies than one of as many pictures with one value each would; at least 1."""
+    away = values - values.mean()
+    if not pictures or not away.any():
+        return 1.0
+    names, place = np.unique(np.asarray(pictures), return_inverse=True)
+    if len(names) == 1:
+        return float(len(values))
+    sums = np.bincount(place, weights=away)
+    return max(1.0, float((sums**2).sum() / (away**2).sum()) * len(names) / (len(names) - 1) * (len(values) - 1) / len(values))
 
 
 def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Sequence[Example], limit: int | None) -> dict[str, Any]:
@@ -180,9 +202,6 @@ def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Seque
     for example in asked:
         questions.update(json.dumps(example_to_json(replace(example, images=())), sort_keys=True).encode())
     pictures = list({(one.path, one.data, id(one.pixels)): one for example in asked for one in example.images}.values())
-    missing = [name for name in benchmark.files if not (root / name).is_file()]
-    if missing:
-        raise ValueError(f"benchmark {benchmark.name} reads {missing[0]} below {root}, and it is not there.")
     return {
         "benchmark": benchmark.name,
         "model": session.name,

@@ -81,6 +81,16 @@ def is_refused(asked: Example) -> bool:
     return asked.facts.get("finish") == "error"
 
 
+def picture_asked_about(asked: Example) -> str:
+    """What tells the picture of a question from others: its path, or what stands before the last / of the question's id, or the id.
+
+    >>> from foveal.grounding import Picture
+    >>> picture_asked_about(Example("scene 3/7")), picture_asked_about(Example("3/7", (Picture(4, 2, "a.png"),)))
+    ('scene 3/7', 'a.png')
+    """
+    return str(asked.images[0].path or asked.id.rpartition("/")[0] or asked.id) if asked.images else asked.id
+
+
 def kept_answers(out: Path) -> dict[str, Answered]:
     """What the processes of a run have answered so far, by the question's id."""
     files = [out / ANSWERS, *sorted(out.glob(_PARTS))]

@@ -36,8 +36,9 @@ __all__ = [
 ]
 
 
-def interval(successes: int, count: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a proportion; 95 % with the usual `z`. Nothing counted is nothing known: (0, 1).
+def interval(successes: float, count: float, *, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval of a proportion; 95 % with the usual `z`. Nothing counted is nothing known: (0, 1). A `count` that is no whole number is
+    that of cases which would tell as much (`mean_figure`).
 
     Unlike the textbook's p ± z·s it stays within [0, 1] and is right for few cases and for shares near 0 and 1.
 
