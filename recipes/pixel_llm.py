@@ -114,6 +114,7 @@ caption = Stage(
         batch=256,
         warmup=2_000 / 100_000,
         weight_decay=0.05,
+        decay_rule="rank",
         layers=EVA,
         clip=0.0,
         workers=8,

@@ -64,5 +64,25 @@ def test_all_but_vectors_decay() -> None:
     assert decayed_names(gate.named_parameters()) == {"gate"}
 
 
+def test_what_decays_goes_by_the_rule_of_the_recipe(tmp_path: Any) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.eye, self.tongue = nn.LayerNorm(4), nn.Linear(4, 4)
+            self.tongue.scale, self.tongue.bias_table = nn.Parameter(self.eye.weight.detach() * 2), nn.Parameter(self.tongue.weight.detach() * 2)
+
+    def decayed(rule: str) -> set[str]:
+        recipe = replace(RECIPE, layers=None, decay_rule=rule)
+        model = Scaled()
+        groups = RecipeTrainer(recipe=recipe, model=model, args=TrainingArguments(output_dir=str(tmp_path), report_to="none")).create_optimizer()
+        names = {id(value): name for name, value in model.named_parameters()}
+        return {names[id(value)] for group in groups.param_groups if group["weight_decay"] for value in group["params"]}
+
+    assert decayed("rank") == {"tongue.weight", "tongue.bias_table"}
+    assert decayed("trainer") == {"tongue.weight", "tongue.scale"}, "by their names: no biases, no norms"
+    with pytest.raises(ValueError, match="decay_rule='none'; 'trainer' or 'rank' is wanted"):
+        replace(RECIPE, decay_rule="none")
+
+
 def test_a_pattern_freezes_what_it_matches_from_the_start() -> None:
     assert frozen_names(["eye.a", "an.eye", "tongue"], ["eye", ".*ngue"]) == {"eye.a", "tongue"}

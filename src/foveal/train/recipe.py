@@ -46,7 +46,9 @@ class Recipe:
     warmup: float = 0.03
     """Share of the steps in which the learning rate rises from nothing."""
     weight_decay: float = 0.0
-    """Decay of matrices; biases and norms are never decayed."""
+    """Decay of what `decay_rule` lets decay."""
+    decay_rule: str = "trainer"
+    """"trainer": all but biases and norms, transformers' rule; "rank": all but vectors, whatever they are, PixelLLM's."""
     layers: LayerDecay | None = None
     """A stack of blocks of which the deeper learn more slowly; without it all of a component learns at its rate."""
     clip: float = 1.0
@@ -77,6 +79,8 @@ class Recipe:
             raise ValueError(f"recipe {self.name!r} accumulates {self.accumulate} passes; it must be at least 1")
         if self.keep < 1 or self.save_every < 1:
             raise ValueError(f"recipe {self.name!r} keeps {self.keep} checkpoints, one every {self.save_every} steps; both must be at least 1")
+        if self.decay_rule not in ("trainer", "rank"):
+            raise ValueError(f"recipe {self.name!r} has decay_rule={self.decay_rule!r}; 'trainer' or 'rank' is wanted")
         if not self.learn:
             raise ValueError(f"recipe {self.name!r} names no component that learns")
 

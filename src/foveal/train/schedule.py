@@ -67,7 +67,7 @@ def parameter_groups(
 
 
 def decayed_names(named: Iterable[tuple[str, nn.Parameter]]) -> set[str]:
-    """The parameters that decay in PixelLLM's recipes: all but vectors, whatever they are called.
+    """The parameters that decay in PixelLLM's recipes (`decay_rule="rank"`): all but vectors, whatever they are called.
 
     >>> sorted(decayed_names(nn.Linear(2, 2).named_parameters()))
     ['weight']

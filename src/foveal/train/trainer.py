@@ -18,7 +18,7 @@ from transformers.trainer_utils import TrainOutput
 from foveal.data.whole import alone_in
 from foveal.train.checkpoint import forget_after, last_whole_checkpoint, place_aside, prune, seal
 from foveal.train.recipe import Recipe
-from foveal.train.schedule import parameter_groups
+from foveal.train.schedule import decayed_names, parameter_groups
 from foveal.train.stopping import StopWhenAsked
 
 __all__ = ["RecipeTrainer", "Rows", "freeze", "train"]
@@ -116,7 +116,8 @@ class RecipeTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW whose groups are the recipe's components, each with and without weight decay, and by layers where the recipe says so."""
         if self.optimizer is None:
-            decayed = set(self.get_decay_parameter_names(self.model))
+            by_rank = self.recipe.decay_rule == "rank"
+            decayed = decayed_names(self.model.named_parameters()) if by_rank else set(self.get_decay_parameter_names(self.model))
             groups: list[dict[str, object]] = []
             for component, rate in self.recipe.learn.items():
                 groups += parameter_groups(_parameters_of(self.model, component), rate, self.recipe.weight_decay, decayed, self.recipe.layers)
