@@ -102,7 +102,7 @@ class _Passed:
 
 
 class _Bars:
-    """A bar for each stage, with its rate and what is left; where there is no terminal, a line when a stage is through."""
+    """A bar for each stage, with its rate and what is left; where there is no terminal, a line each minute, and one when a stage is through."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.fields[through]}"), TimeRemainingColumn())

@@ -12,7 +12,7 @@ from foveal.data.whole import write_whole
 from foveal.evaluate.judgements import JUDGEMENTS, read_judgements, with_judgements
 from foveal.grounding import Example, GroundedText, Turn, example_from_json, example_to_json
 
-__all__ = ["ANSWERS", "Answered", "Process", "appending", "gather", "is_refused", "kept_answers", "process", "read_answers"]
+__all__ = ["ANSWERS", "Answered", "Process", "appending", "gather", "is_refused", "kept_answers", "picture_asked_about", "process", "read_answers"]
 
 Answered = tuple[Example, GroundedText]
 """A question with its true answer (notes with source "truth"), and what was answered."""
