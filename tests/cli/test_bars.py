@@ -26,6 +26,18 @@ def test_a_line_says_now_and_then_how_far_it_is(how: str, monkeypatch: pytest.Mo
     ]
 
 
+def test_the_rate_of_slow_work_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(foveal.cli.bars.time, "monotonic", lambda: clock[0])
+    with bar(TextColumn("{task.description}")) as progress:
+        monkeypatch.setattr(progress, "get_time", lambda: clock[0])
+        task = progress.add_task("text", total=640)
+        for done in (0, 64, 128):  # a shard each two minutes
+            clock[0] += 128
+            progress.update(task, completed=done)
+    assert capsys.readouterr().err.splitlines()[-1] == "text: 128 of 640, 0.5 a second, 0:17:04 left"
+
+
 def test_nothing_is_said_of_what_is_short_or_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with bar(TextColumn("{task.description}")) as progress:
         progress.advance(progress.add_task("read", total=None))

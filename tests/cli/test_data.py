@@ -236,7 +236,8 @@ def test_counts_are_right_and_plotted(run: Run) -> None:
 
 def test_an_official_file_brings_its_terms_and_is_counted(run: Run) -> None:
     Path("coco.json").rename("instances_val2017.json")
-    assert run("convert", "instances_val2017.json", "--out", "all.jsonl")[0] == 0
+    code, out, err = run("convert", "instances_val2017.json", "--out", "all.jsonl")
+    assert (code, err) == (0, ["By its name instances_val2017.json is of COCO 2017; its terms are written. --set licence=... gives others."])
     assert run("convert", "instances_val2017.json", "--set", "licence=mine", "--out", "mine.jsonl")[0] == 0
     (terms,), (mine,) = ({one.licence for one in read_examples(path)} for path in ("all.jsonl", "mine.jsonl"))
     assert terms.startswith("annotations: CC BY 4.0; pictures: ") and mine == "mine"

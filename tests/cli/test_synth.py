@@ -1,5 +1,6 @@
 """`foveal synth` runs a recipe and goes on; `foveal synth show` lays out what came of it on one page without scripts."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -58,6 +59,14 @@ def test_a_recipe_is_run_and_its_page_shows_all_notes(recipe: Path, capsys: pyte
     out = recipe.parent / "out"
     assert main(["synth", str(recipe), str(recipe.parent / "a.png"), str(recipe.parent / "b.png"), "--out", str(out), "--licence", "CC0"]) == 0
     assert "The descriptions are in" in capsys.readouterr().out
+    named = {"images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}], "categories": [], "annotations": []}
+    (recipe.parent / "instances_val2017.json").write_text(json.dumps(named))
+    for licence, terms in (([], "CC BY 4.0"), (["--licence", "my own"], "my own")):
+        place = recipe.parent / f"of {terms}"
+        assert main(["synth", str(recipe), str(recipe.parent / "instances_val2017.json"), "--out", str(place), *licence]) == 0
+        capsys.readouterr()
+        listed = json.loads(next(place.glob("images-*/00000.jsonl")).read_text().splitlines()[0])
+        assert terms in listed["licence"] and ("COCO" in listed["licence"] or "Flickr" in listed["licence"]) == (not licence)
     assert main(["synth", "show", str(out)]) == 0
     page = (out / "show.html").read_text()
     seen = _Seen(page)

@@ -1,5 +1,7 @@
 """A folder is one run's at a time, and nobody's when its run has ended, however it did."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,28 @@ def test_a_second_run_is_told_of_the_first_until_that_is_gone(tmp_path: Path, mo
         first.kill()
     monkeypatch.undo()
     with alone_in(place):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_a_run_does_without(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*given: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with alone_in(tmp_path / "one"):
+        pass
+    monkeypatch.setattr(fcntl, "flock", lambda *given: (_ for _ in ()).throw(OSError(errno.EIO, "a broken disk")))
+    with pytest.raises(OSError, match="a broken disk"), alone_in(tmp_path / "two"):
+        pass
+
+
+def test_what_is_kept_may_be_kept_within(tmp_path: Path) -> None:
+    with alone_in(tmp_path), alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):
         pass
 
 

@@ -308,6 +308,19 @@ def test_a_shard_keeps_facts_of_any_size_and_words_of_any_script(tmp_path: Path)
     assert kept_hash == record.sha256
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused_before_it_is_lost(pictures: Path, tmp_path: Path, score: float) -> None:
+    def scored(examples: Iterable[Example]) -> Iterator[Example]:
+        return (added(example, Note(tied("cup"), "object", score if example.id.endswith("a/0.png") else 0.5)) for example in examples)
+
+    told: list[str] = []
+    run_pipeline((Step("scored", scored),), listed_images([pictures]), tmp_path / "out", report=told.append)
+    kept = folders_of(tmp_path / "out")["scored"]
+    assert [why for record in kept.records.values() for _, why in record.refused] == [
+        f"a stage gave 'cup' the score {score}; a finite number, or none, is wanted"
+    ]
+
+
 def test_shards_of_another_length_are_refused(pictures: Path, tmp_path: Path) -> None:
     run_pipeline(STEPS, listed_images([pictures]), tmp_path / "out", shard=3)
     with pytest.raises(ValueError, match="holds shards of 3 examples, not 4"):

@@ -1,6 +1,8 @@
 """Laws of finetuning and of stages: only adapters learn, the finished model opens anywhere, what is stopped goes on, what is done stays done."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import foveal.data.whole
 from foveal.cli import main
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Part
@@ -140,6 +143,11 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
     assert prepared == ["align", "dense"]
     with pytest.raises(ValueError, match="holds a run with another steps"):
         run_stage(replace(dense, start=align.set(steps=1)), tmp_path / "runs", tmp_path)
+    settings = tmp_path / "runs" / "dense" / "settings.json"
+    settings.write_text(json.dumps({name: value for name, value in json.loads(settings.read_text()).items() if name != "decay_rule"}))
+    assert run_stage(dense, tmp_path / "runs", tmp_path) == place, "a run that was begun before there was such a setting goes on"
+    with pytest.raises(ValueError, match="holds a run with another decay_rule"):
+        run_stage(dense.set(decay_rule="rank"), tmp_path / "runs", tmp_path)
     with pytest.raises(ValueError, match="stage 'align' wants a model"):
         run_stage(replace(align, start=None), tmp_path / "other", tmp_path)
     with pytest.raises(ValueError, match="There is no model '/nowhere'"):
@@ -148,6 +156,19 @@ def test_a_stage_begins_with_the_one_before_and_is_run_once(tmp_path: Path, pict
         run_stage(replace(align.set(steps=1), start=None), tmp_path / "third", tmp_path)
     with pytest.raises(ValueError, match="a recipe has no 'stepps'"):
         dense.set(stepps=3)
+
+
+def test_a_stage_that_another_run_works_on_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(name="align", learn={"projector": 1e-2}, steps=2, batch=2)
+    place, code = tmp_path / "align", "import sys, pathlib, time\nfrom foveal.data.whole import alone_in\n"
+    code += "with alone_in(pathlib.Path(sys.argv[1])):\n    print('at work', flush=True)\n    time.sleep(60)"
+    monkeypatch.setattr(foveal.data.whole, "_PATIENCE", 0.1)
+    with subprocess.Popen([sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "at work\n"
+        with pytest.raises(ValueError, match="another run is at work in"):
+            run_stage(Stage(recipe=recipe, data=lambda root: [], start="ferret-v2-nano"), tmp_path, tmp_path)
+        assert [path.name for path in place.iterdir()] == [".lock"]
+        first.kill()
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def bar(*columns: ProgressColumn, stays: bool = False, quiet: bool = False) -> P
     """
     if quiet or is_watched():
         return Progress(*columns, console=Console(stderr=True), transient=not stays, disable=quiet)
-    return _Lines(disable=True)
+    return _Lines(disable=True, speed_estimate_period=60 * _EVERY)
 
 
 def is_watched() -> bool:

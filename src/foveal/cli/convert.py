@@ -67,7 +67,7 @@ def convert(
     is_monkey, is_pixel_llm, kind = _is_monkey(source), _is_pixel_llm(source), getattr(torch, dtype) if dtype else None
     fields = {name: value for name, value in (("canvas", _pixels(canvas)), ("template", template)) if value}
     with _progress() as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task("bytes", total=None)
 
         def watch(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)

@@ -70,6 +70,8 @@ def convert(
     examples = _counted(_begun(_examples(paths, kind, setting, images, limit, passed), paths), "converted")
     count = _write_lines(out, examples) if lines else write_parquet(out, examples, report=passed)
     print(f"{count} examples are in {out}; {passed.count} records were passed over.")
+    if not any(one.startswith("licence=") for one in setting or ()) and (found := published_as(kind or guess_source(paths[0]), paths)):
+        print(f"By its name {paths[0]} is of {found[0].title}; its terms are written. --set licence=... gives others.", file=sys.stderr)
     _end(passed)
 
 
@@ -138,14 +140,14 @@ def stats(
     passed = _Passed()
     counts = count_examples(_counted(_examples(paths, kind, setting, images, limit, passed), "counted"))
     if as_json:
-        published = {name: wanted for _, name, wanted in _published(paths, kind, setting)}
+        published = {name: wanted for _, name, wanted in _published(paths, kind, setting, limit)}
         print(json.dumps(counts | {"passed_over": passed.count} | ({"published": published} if published else {}), ensure_ascii=False))
     else:
         table = Table("what", "count", title=", ".join(paths))
         for name, value in counts.items():
             table.add_row(name.replace("_", " "), _told(value))
         table.add_row("records passed over", str(passed.count))
-        for title, name, wanted in _published(paths, kind, setting):
+        for title, name, wanted in _published(paths, kind, setting, limit):
             table.add_row(f"{name} published in {title}", f"{wanted:,}")
         Console().print(table)
     if save is not None:
@@ -179,9 +181,9 @@ def _examples(
     return islice(open_source(kind or guess_source(paths[0]), paths, settings, passed), limit)
 
 
-def _published(paths: list[str], kind: str | None, setting: list[str] | None) -> Iterator[tuple[str, str, int]]:
+def _published(paths: list[str], kind: str | None, setting: list[str] | None, limit: int | None = None) -> Iterator[tuple[str, str, int]]:
     """Of an official file that is read whole: the data set, what is counted, and how many there are."""
-    if not setting and (found := published_as(kind or guess_source(paths[0]), paths)):
+    if limit is None and all(one.startswith("licence=") for one in setting or ()) and (found := published_as(kind or guess_source(paths[0]), paths)):
         for name, count in found[1].items():
             yield found[0].title, name, count
 

@@ -79,7 +79,7 @@ def evaluate(
             print(f"foveal: {one.name} was stopped; what is answered is kept in {folder}, and the same command goes on with it.", file=sys.stderr)
             raise
         except (ValueError, OSError, ImportError) as error:  # the others go on
-            if len(chosen) == 1:
+            if len(chosen) == 1 or at.count > 1:  # processes that went on alone would wait for each other in vain
                 raise
             print(f"foveal: {one.name}: {sentence_of(error)}", file=sys.stderr)
             refused = True

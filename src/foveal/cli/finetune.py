@@ -18,7 +18,7 @@ from foveal.cli.settings import DEFAULT_MODEL, Device, Model, open_session, verb
 from foveal.cli.sources import check_pictures, guess_source, open_source
 from foveal.data.images import load_picture
 from foveal.data.stored import Stored
-from foveal.data.whole import check_same_run, write_whole
+from foveal.data.whole import alone_in, check_same_run, write_whole
 from foveal.draw import draw, sheet
 from foveal.evaluate import Figure, region_figures, region_questions
 from foveal.grounding import Example, GroundedText, write_examples
@@ -73,20 +73,22 @@ def finetune(
     verbs_of(model, guests=False)
     how = Finetuning(steps=steps, batch=batch, rank=rank, rate=rate, questions=questions, least=least, flips=0.5 if mirror else 0.0, seed=seed)
     taught, kept = _split(_read(data, kind, images), held_out, seed)
-    _settle(out, model, data, how, held_out)
-    names = sorted({note.said.text for example in (*taught, *kept) for note in example.notes if note.source == "object"})
-    say = Console(stderr=True)
-    say.print(f"{len(taught)} pictures to learn from, {len(kept)} held out; {len(names)} names: {', '.join(names[:12])}{' …' * (len(names) > 12)}")
-    write_examples(out / "taught.jsonl", taught)
-    write_examples(out / "held_out.jsonl", kept)
-    session = open_session(model, device)
-    before = _ask(session, kept[:asked], out / "before.jsonl", "asking before")
-    looks = {early: lambda: _look(session, before, kept[: min(asked, _EARLY)], names, early, out)} if 0 < early < steps else {}
-    place = teach(session.model.float(), session.processor, Stored(out / "taught.jsonl"), names, out, how, looks=looks)
-    after = _ask(open_session(str(place), device), kept[:asked], out / "after.jsonl", "asking after")
-    _report(region_figures(before, names), region_figures(after, names), len(kept[:asked]), out)
-    _draw(before, after, out / "sheet.png")
-    print(f"The model is {place}; pictures before and after are in {out / 'sheet.png'}.")
+    with alone_in(out):
+        _settle(out, model, data, how, held_out)
+        names = sorted({note.said.text for example in (*taught, *kept) for note in example.notes if note.source == "object"})
+        say = Console(stderr=True)
+        listed = ", ".join(names[:12]) + " …" * (len(names) > 12)
+        say.print(f"{len(taught)} pictures to learn from, {len(kept)} held out; {len(names)} names: {listed}")
+        write_examples(out / "taught.jsonl", taught)
+        write_examples(out / "held_out.jsonl", kept)
+        session = open_session(model, device)
+        before = _ask(session, kept[:asked], out / "before.jsonl", "asking before")
+        looks = {early: lambda: _look(session, before, kept[: min(asked, _EARLY)], names, early, out)} if 0 < early < steps else {}
+        place = teach(session.model.float(), session.processor, Stored(out / "taught.jsonl"), names, out, how, looks=looks)
+        after = _ask(open_session(str(place), device), kept[:asked], out / "after.jsonl", "asking after")
+        _report(region_figures(before, names), region_figures(after, names), len(kept[:asked]), out)
+        _draw(before, after, out / "sheet.png")
+        print(f"The model is {place}; pictures before and after are in {out / 'sheet.png'}.")
 
 
 def _settle(out: Path, model: str, data: Sequence[str], how: "Finetuning", held_out: float) -> None:

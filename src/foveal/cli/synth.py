@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from foveal.cli.bars import bar, is_watched
-from foveal.cli.sources import from_file, guess_source, open_source
+from foveal.cli.sources import from_file, guess_source, open_source, source_named
 from foveal.data.reading import Report
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(
     """Run a recipe's stages over pictures; the examples of each (docs/record.md) lie in shards below --out, and a finished shard is never made again.
     Pictures that cannot be worked on are named and left out, and then the exit code is 1."""
     steps, passed = _pipeline(recipe), _Passed()
-    entries = islice(_entries(images, passed), limit)
+    entries = islice(_entries(images, licence, passed), limit)
     from foveal.synth.running import folders_of, run_pipeline
 
     with _Bars() as bars:
@@ -163,19 +164,23 @@ def _few_and_many(said: str) -> tuple[str, tuple[int, int]]:
     return stage, (int(least), int(most or least))
 
 
-def _entries(paths: Sequence[str], report: Report) -> "Iterator[Entry]":
+def _entries(paths: Sequence[str], licence: str, report: Report) -> "Iterator[Entry]":
     """Pictures by their paths, and examples of data sets; what is not there is said before anything is done."""
     if missing := [path for path in paths if not Path(path).exists()]:
         raise ValueError(f"there is no file or folder {missing[0]}")
-    return chain.from_iterable(_entries_of(path, report) for path in paths)
+    return chain.from_iterable(_entries_of(path, licence, report) for path in paths)
 
 
-def _entries_of(path: str, report: Report) -> "Iterator[Entry]":
+def _entries_of(path: str, licence: str, report: Report) -> "Iterator[Entry]":
     from foveal.synth.inputs import listed_images
 
     place = Path(path)
     is_data = (place / "annotations.jsonl").is_file() or place.suffix in (".json", ".jsonl")
-    return open_source(guess_source(path), [path], {}, report) if is_data else listed_images([place], report=report)
+    if not is_data:
+        return listed_images([place], report=report)
+    name = guess_source(path)
+    settings = {"licence": licence} if licence and "licence" in signature(source_named(name)).parameters else {}
+    return open_source(name, [path], settings, report)
 
 
 def _count(out: Path) -> int:

@@ -22,7 +22,7 @@ class Published:
     licence: str
     """Of the annotations."""
     found: str
-    """Where that was read: at the "publisher", with "others", in "memory" alone, or "nowhere"."""
+    """Where that was read: at the "publisher", with "others", "unconfirmed", or "nowhere"."""
     pictures: str
     """The terms of the pictures; "same" where they are those of the annotations."""
     home: str
@@ -36,11 +36,12 @@ class Published:
         >>> Published("Narratives", ("narratives",), "CC BY 4.0", "publisher", "by picture", "", {}).terms
         'annotations: CC BY 4.0; pictures: by picture'
         """
-        return self.licence if self.pictures == "same" else f"annotations: {self.licence}; pictures: {self.pictures}"
+        licence = self.licence + {"others": " (as others say)", "unconfirmed": " (unconfirmed)"}.get(self.found, "")
+        return licence if self.pictures == "same" else f"annotations: {licence}; pictures: {self.pictures}"
 
     def counts(self, path: str | PathLike[str]) -> Mapping[str, int] | None:
         """How much the official file of this name holds, None for a file of another name."""
-        parts = Path(path).parts
+        parts = Path(path).absolute().parts
         fitting = [name for name in self.files if parts[-len(wanted := Path(name).parts) :] == wanted]
         return self.files[max(fitting, key=len)] if fitting else None
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ _PATIENCE = 5.0  # seconds in which what a killed run left behind is gone
 
 @contextmanager
 def alone_in(place: Path) -> Iterator[None]:
-    """Keeps a folder, which is made, for one run; the system lets go of it however the run ends. Of a run's processes (RANK) the first keeps it.
+    """Keeps a folder, which is made, for one run; the system lets go of it however the run ends. Of a run's processes (RANK) the first keeps it, and
+    may keep it once more within.
 
     ValueError where another run is at work in it, or it is a file.
     """
@@ -25,13 +27,14 @@ def alone_in(place: Path) -> Iterator[None]:
     if place.is_file():
         raise ValueError(f"{place} is a file; a folder is wanted.")
     place.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place / ".lock", fallback_to_soft=False)  # which would outlive a run that was killed
+    lock = FileLock(place / ".lock", is_singleton=True, fallback_to_soft=False)  # a soft one would outlive a run that was killed
     try:
         lock.acquire(timeout=_PATIENCE)
     except Timeout:
         raise ValueError(f"another run is at work in {place}; wait for its end, or give another folder.") from None
-    except RuntimeError:  # a file system without locks
-        pass
+    except (OSError, RuntimeError) as error:  # a file system that knows no locks: RuntimeError of older versions of filelock
+        if isinstance(error, OSError) and error.errno not in (ENOSYS, ENOLCK, EOPNOTSUPP):
+            raise
     try:
         yield
     finally:

@@ -173,25 +173,27 @@ def mean_figure(values: Sequence[float], pictures: Sequence[str] = ()) -> Figure
     found = np.asarray(values, float)
     if not len(found):
         return Figure(0.0, 0, 0.0, 1.0)
-    middle, effect = float(found.mean()), _design_effect(found, pictures)
+    middle, (effect, z) = float(found.mean()), _design_effect(found, pictures)
     if np.isin(found, (0, 1)).all():
-        return Figure(middle, len(found), *interval(float(found.sum()) / effect, len(found) / effect))
+        return Figure(middle, len(found), *interval(float(found.sum()) / effect, len(found) / effect, z=z))
     if len(found) == 1:
         return Figure(middle, 1, min(0.0, middle), max(1.0, middle))
-    away = 1.96 * float(found.std(ddof=1)) * (effect / len(found)) ** 0.5
+    away = z * float(found.std(ddof=1)) * (effect / len(found)) ** 0.5
     return Figure(middle, len(found), middle - away, middle + away)
 
 
-def _design_effect(values: np.ndarray, pictures: Sequence[str]) -> float:
-    """How many times more a mean of these values varies than one of as many pictures with one value each would; at least 1."""
-    away = values - values.mean()
-    if not pictures or not away.any():
-        return 1.0
+def _design_effect(values: np.ndarray, pictures: Sequence[str]) -> tuple[float, float]:
+    """How many times more a mean of these values varies than one of as many pictures with one value each would, at least 1; and within how many
+    deviations it lies in 95 % of cases: with few pictures in more, for how they differ is then hardly known (Student's t)."""
+    away, z = values - values.mean(), 1.959964
     names, place = np.unique(np.asarray(pictures), return_inverse=True)
+    if not away.any() or len(names) in (0, len(values)):
+        return 1.0, z
     if len(names) == 1:
-        return float(len(values))
-    sums = np.bincount(place, weights=away)
-    return max(1.0, float((sums**2).sum() / (away**2).sum()) * len(names) / (len(names) - 1) * (len(values) - 1) / len(values))
+        return float(len(values)), z
+    sums, free = np.bincount(place, weights=away), len(names) - 1
+    effect = max(1.0, float((sums**2).sum() / (away**2).sum()) * len(names) / free * (len(values) - 1) / len(values))
+    return effect, z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
 
 
 def _manifest(benchmark: Benchmark, session: "Session", root: Path, asked: Sequence[Example], limit: int | None) -> dict[str, Any]:
@@ -236,7 +238,6 @@ def _settle(file: Path, manifest: dict[str, Any]) -> None:
     """Keeps what the run is; ValueError where another run lies there. Batch and versions may differ."""
     if file.is_file():
         check_same_run(file.parent, read_manifest(file), {name: value for name, value in manifest.items() if name not in ("batch", "versions")})
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(manifest, indent=1, ensure_ascii=False))
 
 

@@ -53,9 +53,11 @@ def process() -> Process:
     """Which process of a run this is, as `accelerate launch` or torchrun has started it; the only one, where none of them has."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Process()
+    import torch
+
     from accelerate import PartialState
 
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())  # torchrun does not say so, and without it each would be the only one
     return Process(state.process_index, state.num_processes)
 
 
@@ -82,7 +84,8 @@ def is_refused(asked: Example) -> bool:
 
 
 def picture_asked_about(asked: Example) -> str:
-    """What tells the picture of a question from others: its path, or what stands before the last / of the question's id, or the id.
+    """What tells the picture of a question from others: its path, or what stands before the last / of the question's id; the id where there is
+    neither.
 
     >>> from foveal.grounding import Picture
     >>> picture_asked_about(Example("scene 3/7")), picture_asked_about(Example("3/7", (Picture(4, 2, "a.png"),)))

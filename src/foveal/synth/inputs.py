@@ -1,5 +1,6 @@
 """What a run begins with: picture files, folders of them, listings, examples; named first, and opened when their shard is made."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -10,9 +11,8 @@ from foveal.data.images import FORMATS, picture_from
 from foveal.data.reading import LOG, Report, text_lines
 from foveal.data.remote import is_url
 from foveal.data.sources.examples import recorded
-from foveal.grounding import Example
+from foveal.grounding import Example, example_to_json
 from foveal.synth.notes import refused
-from foveal.synth.shards import example_line
 
 __all__ = ["Entry", "digest", "example_of", "listed_images"]
 
@@ -41,7 +41,7 @@ def listed_images(paths: Iterable[str | Path], *, report: Report = LOG.warning) 
 def digest(entry: Entry) -> str:
     """What tells whether an entry is still the same: of a file its name and its size in bytes; of an example all of it."""
     if isinstance(entry, Example):
-        return sha256(example_line(entry)).hexdigest()
+        return sha256(json.dumps(example_to_json(entry), ensure_ascii=False).encode()).hexdigest()
     try:
         return f"{entry}\0{entry.stat().st_size}"
     except OSError:

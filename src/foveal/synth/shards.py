@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,8 @@ def example_line(example: Example) -> bytes:
 
     record = example_to_json(example)
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # what it does not write: whole numbers beyond 64 bits, keys that are numbers, and numpy's
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError:  # what it does not write, and json does: whole numbers beyond 64 bits, keys that are numbers, float64 of numpy's
         return (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
@@ -166,6 +167,9 @@ def _checked(stage: Stage, examples: Sequence[Example]) -> list[Example]:
             raise ValueError(
                 f"a stage took {len(before.notes) - len(after.notes)} notes away from example {before.id!r}; it may only add and mark them"
             )
+        for note in after.notes[len(before.notes) :]:
+            if odd := [score for score in (note.score, *(one for span in note.said.spans for one in span.scores)) if score and not isfinite(score)]:
+                raise ValueError(f"a stage gave {note.said.text[:40]!r} the score {odd[0]}; a finite number, or none, is wanted")
     return found
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Mixture, Part
 from foveal.data.reading import LOG, Report
-from foveal.data.whole import check_same_run, write_whole
+from foveal.data.whole import alone_in, check_same_run, write_whole
 from foveal.models import GroundedModel, Processor, open_model
 from foveal.train.checkpoint import aside, is_whole, last_whole_checkpoint, newest_first
 from foveal.train.recipe import Recipe, check_settings
@@ -67,9 +67,20 @@ def run_stage(stage: Stage, folder: Path, data_root: Path, start: str | None = N
     folder holds a run of other settings.
     """
     place = folder / stage.recipe.name
-    _settle(stage, folder, start)
+    _check(stage, folder, start)
     if is_whole(place / "model"):
         return place / "model"
+    with alone_in(place):
+        _check(stage, folder, start)
+        return _run(stage, folder, data_root, start, report)
+
+
+def _run(stage: Stage, folder: Path, data_root: Path, start: str | None, report: Report) -> Path:
+    place = folder / stage.recipe.name
+    if is_whole(place / "model"):
+        return place / "model"
+    if int(os.environ.get("RANK", "0")) == 0:
+        write_whole(place / "settings.json", json.dumps(_settings(stage, start), indent=1))
     parts = stage.data(data_root)  # what is missing is said before the stages before it are run for days
     before = run_stage(stage.start, folder, data_root, start, report) if isinstance(stage.start, Stage) else start or stage.start
     if before is None:
@@ -116,21 +127,23 @@ def _reading(processor: Processor, seen: Mapping[str, object]) -> Any:
     return reader
 
 
-def _settle(stage: Stage, folder: Path, start: str | None) -> None:
-    """Keeps what the run of a stage is in its folder, and of those before it; ValueError where another run lies there, of which something is kept.
-    What changes no weight may differ."""
+def _check(stage: Stage, folder: Path, start: str | None) -> None:
+    """ValueError where a run of other settings lies in the folder of a stage or of one before it, of which something is kept. What changes no weight
+    may differ, and a setting that a run did not know of yet is what it is by itself."""
     if isinstance(stage.start, Stage):
-        _settle(stage.start, folder, start)
-    recipe, place = stage.recipe, folder / stage.recipe.name
+        _check(stage.start, folder, start)
+    place = folder / stage.recipe.name
+    if (file := place / "settings.json").is_file() and (newest_first(place) or (place / "model").is_dir()):
+        usual = {one.name: one.default for one in fields(Recipe) if one.default is not MISSING}
+        settings = {name: value for name, value in _settings(stage, start).items() if (name, value) != ("start", None)}
+        check_same_run(place, json.loads(json.dumps(usual)) | json.loads(file.read_text()), settings)
+
+
+def _settings(stage: Stage, start: str | None) -> dict[str, Any]:
     begin = None if isinstance(stage.start, Stage) else start or stage.start
-    given = {name: value for name, value in vars(recipe).items() if name not in ("workers", "keep", "save_every", "options")}
-    settings = json.loads(json.dumps(given | {"start": begin}, default=str))
-    file = place / "settings.json"
-    if file.is_file() and (newest_first(place) or (place / "model").is_dir()):
-        check_same_run(place, json.loads(file.read_text()), {name: value for name, value in settings.items() if (name, value) != ("start", None)})
-    elif int(os.environ.get("RANK", "0")) == 0:
-        place.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(settings, indent=1))
+    given = {name: value for name, value in vars(stage.recipe).items() if name not in ("workers", "keep", "save_every", "options")}
+    found: dict[str, Any] = json.loads(json.dumps(given | {"start": begin}, default=str))
+    return found
 
 
 def _finish(stage: Stage, model: GroundedModel, processor: Processor, place: Path) -> None:
