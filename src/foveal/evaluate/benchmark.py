@@ -168,7 +168,7 @@ def mean_figure(values: Sequence[float], pictures: Sequence[str] = ()) -> Figure
     0.75
     >>> alone, together = mean_figure([1.0, 0.0] * 20), mean_figure([1.0] * 20 + [0.0] * 20, ["a"] * 10 + ["b"] * 10 + ["c"] * 10 + ["d"] * 10)
     >>> round(alone.low, 2), round(together.low, 2)
-    (0.35, 0.13)
+    (0.35, 0.07)
     """
     found = np.asarray(values, float)
     if not len(found):
