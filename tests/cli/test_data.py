@@ -241,6 +241,11 @@ def test_an_official_file_brings_its_terms_and_is_counted(run: Run) -> None:
     assert run("convert", "instances_val2017.json", "--set", "licence=mine", "--out", "mine.jsonl")[0] == 0
     (terms,), (mine,) = ({one.licence for one in read_examples(path)} for path in ("all.jsonl", "mine.jsonl"))
     assert terms.startswith("annotations: CC BY 4.0; pictures: ") and mine == "mine"
+    narrative = {"dataset_id": "c", "image_id": "1", "annotator_id": 1, "caption": "A cat.", "timed_caption": [], "traces": []}
+    narrative["timed_caption"] = [{"utterance": "A cat.", "start_time": 0.0, "end_time": 1.0}]
+    narrative["traces"] = [[{"x": 0.2, "y": 0.2, "t": 0.1}, {"x": 0.4, "y": 0.4, "t": 0.9}]]
+    Path("coco_val_localized_narratives.jsonl").write_text(json.dumps(narrative))
+    assert run("convert", "coco_val_localized_narratives.jsonl", "--out", "told.jsonl")[::2] == (0, []), "whose licence is its own affair"
     code, out, err = run("validate", "instances_val2017.json")
     assert (code, out) == (1, "2 examples, 2 faults.\n")
     told = [f"foveal: instances_val2017.json gave 2 {one} were published in this file of COCO 2017" for one in ("examples; 5,000", "notes; 36,781")]

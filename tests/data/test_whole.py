@@ -55,11 +55,18 @@ def test_where_there_are_no_locks_a_run_does_without(code: int, tmp_path: Path, 
         pass
 
 
-def test_what_is_kept_may_be_kept_within(tmp_path: Path) -> None:
-    with alone_in(tmp_path), alone_in(tmp_path):
-        pass
+def test_what_is_kept_may_be_kept_within_and_stays_kept(tmp_path: Path) -> None:
+    other = "import sys, pathlib, foveal.data.whole as whole\nwhole._PATIENCE = 0.1\nwith whole.alone_in(pathlib.Path(sys.argv[1])): print('in')"
+
+    def asked_from_outside() -> str:
+        said = subprocess.run([sys.executable, "-c", other, str(tmp_path)], capture_output=True, text=True)
+        return said.stdout or said.stderr.splitlines()[-1]
+
     with alone_in(tmp_path):
-        pass
+        with alone_in(tmp_path):
+            assert "another run is at work" in asked_from_outside()
+        assert "another run is at work" in asked_from_outside(), "the inner one has let go of its own alone"
+    assert asked_from_outside() == "in\n"
 
 
 def test_a_run_that_fails_lets_go(tmp_path: Path) -> None:

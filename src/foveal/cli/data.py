@@ -17,7 +17,7 @@ from rich.table import Table
 from foveal.cli.bars import bar
 from foveal.cli.report import check_save
 from foveal.cli.settings import DEFAULT_MODEL, Model, processor_of
-from foveal.cli.sources import SOURCES, check_pictures, guess_source, open_source
+from foveal.cli.sources import SOURCES, check_pictures, guess_source, open_source, terms_of
 from foveal.data.images import load_picture, upright_size
 from foveal.data.published import published_as
 from foveal.data.statistics import check_plot, count_examples, plot_counts
@@ -70,8 +70,8 @@ def convert(
     examples = _counted(_begun(_examples(paths, kind, setting, images, limit, passed), paths), "converted")
     count = _write_lines(out, examples) if lines else write_parquet(out, examples, report=passed)
     print(f"{count} examples are in {out}; {passed.count} records were passed over.")
-    if not any(one.startswith("licence=") for one in setting or ()) and (found := published_as(kind or guess_source(paths[0]), paths)):
-        print(f"By its name {paths[0]} is of {found[0].title}; its terms are written. --set licence=... gives others.", file=sys.stderr)
+    if found := terms_of(kind or guess_source(paths[0]), paths, dict(map(_pair, setting or ()))):
+        print(f"By its name {paths[0]} is of {found.title}; its terms are written. --set licence=... gives others.", file=sys.stderr)
     _end(passed)
 
 

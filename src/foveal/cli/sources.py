@@ -13,11 +13,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from foveal.data.published import published_as
+from foveal.data.published import Published, published_as
 from foveal.data.reading import Report, needed, text_lines
 from foveal.grounding import Example
 
-__all__ = ["SOURCES", "check_pictures", "from_file", "guess_source", "open_source", "source_named"]
+__all__ = ["SOURCES", "check_pictures", "from_file", "guess_source", "open_source", "source_named", "terms_of"]
 
 _Source = Callable[..., Iterator[Example]]
 
@@ -124,8 +124,8 @@ def open_source(name: str, paths: Sequence[str], settings: Mapping[str, str], re
     if odd := sorted(set(settings) - set(known)):
         raise ValueError(f"{name} takes no {odd[0]!r}; it takes {', '.join(known)}.")
     given: dict[str, Any] = {key: _value(value, known[key]) for key, value in settings.items()}
-    if "licence" in known and "licence" not in given and (found := published_as(name, paths)):
-        given["licence"] = found[0].terms
+    if found := terms_of(name, paths, settings):
+        given["licence"] = found.terms
     if "report" in known:
         given["report"] = report
     try:
@@ -133,6 +133,13 @@ def open_source(name: str, paths: Sequence[str], settings: Mapping[str, str], re
     except TypeError as error:
         raise ValueError(f"{name} takes {', '.join(known)}: {error}.") from error
     return map(partial(_checked, name), source(*paths, **given))
+
+
+def terms_of(name: str, paths: Sequence[str], settings: Mapping[str, str]) -> Published | None:
+    """The published set whose terms the examples carry: where the first path is an official file, its function takes a licence, and none is given."""
+    if "licence" in settings or "licence" not in inspect.signature(source_named(name)).parameters or not (found := published_as(name, paths)):
+        return None
+    return found[0]
 
 
 def check_pictures(images: str | PathLike[str] | None) -> None:
