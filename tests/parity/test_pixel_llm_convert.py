@@ -65,7 +65,7 @@ def test_the_full_size_has_the_heads_and_parts_of_the_release(trees: dict[str, S
         assert config.text_config.num_attention_heads == (32 if "_t5_" in tree else 12), tree
         assert config.segments == ("refseg" in tree) and (config.detector is not None) == ("densecap" in tree), tree
         assert (config.lora_rank, config.lora_alpha) == ((32, 64.0) if "_t5_" in tree else (0, 64.0)), tree
-        assert config.forbid_repeats and config.uniform_rows == ("_t5_" in tree), tree
+        assert config.forbid_repeats and not config.fuses_scores and config.uniform_rows == ("_t5_" in tree), tree
 
 
 def words(folder: Path, count: int, ids: dict[str, int]) -> None:

@@ -1,6 +1,8 @@
 """Asking a model whose every word has a place: what is written, read, outlined and told at once, alone, in batches and as a stream."""
 
+import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from PIL import Image
 
 from foveal.geometry import Box, Mask, Point, Region, Trace, decode_mask, encode_mask
 from foveal.grounding import Example, GroundedText, Picture, Turn
-from foveal.grounding.wordings.pixel_llm import EVERYTHING
+from foveal.grounding.wordings.pixel_llm import EVERYTHING, ask_object
 from foveal.session import Answer, Options, Scene, Session
+from foveal.session.finding import batch_of, prompt_of
 
 BRIEF = Options(max_new_tokens=8)
 PHRASES = ["the red cup", "a hat", "the dog on a hat of the dog"]
@@ -124,7 +127,8 @@ def test_everything_is_told_with_the_boxes_that_were_detected(session: Session, 
     told = scene.dense_captions(BRIEF, batch=2)
     wanted = [0, 0, 0.5, 0.5, 0.25, 0, 1, 1, 40 / 56, 20 / 37, 1, 1]
     assert [number for region in told.regions for number in _numbers(region)] == pytest.approx(wanted)
-    assert told.scores == (0.75, 0.5, 0.25)
+    assert told.scores == pytest.approx(_fused(session, told, (0.75, 0.5, 0.25)))
+    assert len(set(told.scores)) == 3 and told.scores != pytest.approx((0.75, 0.5, 0.25))
     alone = scene.describe(list(told.regions), BRIEF)
     assert [told.text[span.start : span.end] for span in told.spans] == [answer.text for answer in alone]
     assert told.text == "; ".join(answer.text for answer in alone)
@@ -133,10 +137,30 @@ def test_everything_is_told_with_the_boxes_that_were_detected(session: Session, 
     assert scene.dense_captions(BRIEF) == Answer(GroundedText(""), "stop", "")
 
 
+def _fused(session: Session, told: Answer, scores: Sequence[float]) -> list[float]:
+    """sqrt(score · likelihood of the words) of what is told, the words written anew with the model's own `generate`."""
+    asks = [Example("", (Picture(60, 40, data=b""),), (Turn("user", ask_object(region)),)) for region in told.regions]
+    batch = batch_of(asks, session.model, session.processor)
+    written = session.model.generate(
+        **prompt_of(batch),
+        context=batch["context"],
+        sight=session.look(picture()).sight,
+        max_new_tokens=BRIEF.max_new_tokens,
+        return_dict_in_generate=True,
+    )
+    return [math.sqrt(score * math.exp(said)) for score, said in zip(scores, written.scores.tolist(), strict=True)]
+
+
+def test_without_their_words_boxes_keep_the_scores_of_the_detector(make_pixel_llm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Session(*make_pixel_llm(detector={}, fuses_scores=False))
+    monkeypatch.setattr(plain.model, "detect", lambda sight, sizes: (torch.tensor([[[0.0, 0, 28, 18.5]]]), torch.tensor([[0.75]])))
+    assert plain.look(picture()).dense_captions(BRIEF).scores == (0.75,)
+
+
 def test_a_detector_of_its_own_finds_what_is_told(make_pixel_llm: Any) -> None:
     detector = {"width": 8, "up": 4, "layers": 1, "groups": 2, "hidden": [6, 6], "peaks": 20, "proposals": 8, "detections": 4, "floor": 0.0}
     told = Session(*make_pixel_llm(detector=detector)).look(picture()).dense_captions(BRIEF)
-    assert 1 <= len(told.regions) <= 4 and list(told.scores) == sorted(told.scores, reverse=True)
+    assert 1 <= len(told.regions) <= 4 and all(0 < score < 1 for score in told.scores)
     assert all(min(_numbers(region)) >= 0 and max(_numbers(region)) <= 1 for region in told.regions)
 
 

@@ -16,7 +16,7 @@ def dense(
     max_tokens: MaxTokens = 64,
     batch: Batch = 32,
 ) -> None:
-    """Describe everything in an image, each thing in words of its own with its box and score, the surest first."""
+    """Describe everything in an image, each thing in words of its own with its box and score, the surest boxes first."""
     question = verbs_of(model).of("dense_captions")
     work = Work(
         ask=lambda words, regions: question,

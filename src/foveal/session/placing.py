@@ -12,6 +12,7 @@ from foveal.grounding import Example, GroundedText, Turn
 from foveal.grounding.wordings.pixel_llm import EVERYTHING, ask_object, phrase_of, say_everything
 from foveal.models.pixel_llm import PixelSight
 from foveal.models.pixel_llm.decoding import forbid
+from foveal.models.pixel_llm.ranking import fused_scores
 from foveal.models.pixel_llm.writer import Draft
 from foveal.session.answers import Answer, Options
 from foveal.session.certain import up_to
@@ -34,7 +35,7 @@ class _Line:
     scores: list[float] = field(default_factory=list)
     said: Answer | None = None
     region: Region | None = None
-    """The thing that is told of, and how sure the detector is."""
+    """The thing that is told of, and how sure the detector is; once words are there, how sure it is of both."""
     score: float | None = None
 
 
@@ -159,6 +160,8 @@ class Placing(Writing):
                 line.logprobs.append(logprob)
                 continue
             line.said = self._answer(line, ended=ended)
+            if line.score is not None and self._model.config.fuses_scores:
+                line.score = _with_words(line.score, [*line.logprobs, logprob] if ended else line.logprobs, len(line.tokens))
             self._settle(line.row)
 
     def _settle(self, row: Row) -> None:
@@ -194,3 +197,8 @@ class Placing(Writing):
             self._draft.select(kept)
             self._draft.trim()
             self._logits = self._logits[kept]
+
+
+def _with_words(score: float, logprobs: Sequence[float], words: int) -> float:
+    """The score of a box and of its words together; theirs is that of `write`."""
+    return float(fused_scores(torch.tensor(score), torch.tensor(sum(logprobs) / max(words, 1))))

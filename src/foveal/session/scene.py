@@ -102,7 +102,7 @@ class Scene:
         return answers[0] if isinstance(phrase, str) else answers
 
     def dense_captions(self, options: Options | None = None, **changes: Any) -> Answer:
-        """Everything the model sees, each thing in words of its own with its box, the surest first.
+        """Everything the model sees, each thing in words of its own with its box, the surest boxes first.
 
         ValueError for a model that was not trained to, or was made without a detector.
         """

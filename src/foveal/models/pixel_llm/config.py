@@ -82,6 +82,11 @@ class PixelLLMConfig(PreTrainedConfig):
     detector: dict | None = None
     """Options of the `BoxDecoder` (none given: those of the release); None: nothing is detected."""
 
+    fuses_scores: bool = True
+    """Whether the score of a thing that is detected and described is that of its box and its words together (`fused_scores`), not of its box
+    alone, as in the release's recipe for dense captions.
+    """
+
     text_length: int = 128
     """Longest text that the processor lets through, what begins and ends it included."""
     context_length: int = 32

@@ -9,7 +9,7 @@ __all__ = ["best_captioned", "fused_scores"]
 def fused_scores(scores: Float[Tensor, "*boxes"], said: Float[Tensor, "*boxes"]) -> Float[Tensor, "*boxes"]:
     """sqrt(score · exp(said)) of boxes' scores, none below 0, and the scores of their captions, which are mean log-probabilities.
 
-    The release can do so, and its recipe for dense captions does not.
+    The release can do so, and its recipe for dense captions does not; sessions do unless the configuration says otherwise (`fuses_scores`).
 
     >>> import torch
     >>> fused_scores(torch.tensor([0.25, -1.0]), torch.tensor([0.0, 0.0]))

@@ -27,8 +27,8 @@ def released_config(shapes: _Shapes, fields: Mapping[str, Any] | None = None) ->
 
     `fields` change any of its fields; of the fields that are configurations themselves, they may give some: `{"text_config":
     {"num_attention_heads": 4}}`. What does not show in parameters is as in the release: heads of 64 channels, the tokens of BERT and of T5,
-    384 pixels, its rule against repeats, its uniform rows in T5, its nominal strides in the detector. ValueError for parameters of which a
-    whole part is missing.
+    384 pixels, its rule against repeats, its uniform rows in T5, its nominal strides in the detector, its scores of boxes alone. ValueError
+    for parameters of which a whole part is missing.
     """
     try:
         told: dict[str, Any] = {
@@ -39,6 +39,7 @@ def released_config(shapes: _Shapes, fields: Mapping[str, Any] | None = None) ->
             **_heads(shapes),
             "uniform_rows": _t5_there(shapes),
             "forbid_repeats": True,
+            "fuses_scores": False,
         }
     except (KeyError, IndexError) as error:
         raise ValueError(f"the parameters hold no {error.args[0]}: they are not those of a whole PixelLLM.") from error
