@@ -15,6 +15,7 @@ from foveal.models.pixel_llm.detection import (
     match_objects,
     reach_loss,
     region_losses,
+    regions_found,
     sample_regions,
 )
 from foveal.vision import BoxDecoder
@@ -165,3 +166,18 @@ def test_half_precision_learns() -> None:
     lost.total.backward()
     assert lost.total.dtype == torch.float32 and lost.total.isfinite()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in decoder.parameters())
+
+
+def test_words_are_learnt_of_regions_that_show_their_things() -> None:
+    things = torch.tensor([[[0.0, 0, 40, 40], [60, 60, 90, 90], [0, 0, 0, 0]], [[10, 10, 50, 50], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    luck = torch.Generator().manual_seed(0)
+    near = things[:, :, None] + torch.rand(2, 3, 50, 4, generator=luck) * 6 * have_extent(things)[..., None, None]
+    samples = sample_regions(near.flatten(1, 2), things, 64, share=0.5, generator=luck)
+    rows = torch.cat([things[0, 1:2].expand(40, -1), things[1, :1].expand(40, -1), torch.tensor([[0.0, 0, 0, 0], [0, 0, 96, 96], [0, 0, 40, 40]])])
+    image = torch.tensor([0] * 40 + [1] * 40 + [0, 0, -1])
+    found = regions_found(rows, image, things, samples, generator=luck)
+    assert torch.equal(found[80:], rows[80:]), "of what is no box, no thing, or in a picture that is not searched, nothing is changed"
+    index, shows = match_objects(found[:80].view(2, 40, 4), things)
+    assert shows.all() and index[0].eq(1).all() and index[1].eq(0).all()
+    assert all(len(some.unique(dim=0)) > 5 for some in (found[:40], found[40:80]))
+    assert torch.equal(regions_found(rows, image, things[:, :0], samples), rows)

@@ -14,6 +14,7 @@ from foveal.geometry import Box, Point, Region, Trace, encode_mask
 from foveal.grounding import Example, GroundedText, Picture, Span, Turn
 from foveal.grounding.wordings.pixel_llm import VERBS, ask_object
 from foveal.models import PixelLLMConfig, PixelLLMForConditionalGeneration
+from foveal.models.pixel_llm.detection import DetectionLoss, Samples
 
 KINDS = ("bert", "t5", "llama")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -192,6 +193,25 @@ def test_a_model_is_saved_and_opened_by_the_auto_classes(make_pixel_llm: Any, ki
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
     batch, other = without_sizes(processor.encode(asked())), without_sizes(reader.encode(asked()))
     assert torch.equal(again.generate(**other, max_new_tokens=5), model.generate(**batch, max_new_tokens=5))
+
+
+@torch.no_grad()
+def test_in_training_words_are_learnt_of_what_is_found(make_pixel_llm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = make_pixel_llm(detector=DETECTOR)
+    batch = dict(processor.encode(taught()[:2], train=True))
+    thing, near = torch.tensor([4.0, 4.0, 30.0, 30.0]), torch.tensor([5.0, 4.0, 30.0, 28.0])
+    batch["boxes_px"] = batch["boxes_px"].clone()
+    batch["boxes_px"][:2], batch["image"] = thing, batch["image"] * 0
+    samples = Samples(near[None, None], torch.tensor([[0]]), torch.tensor([[True]]))
+    monkeypatch.setattr("foveal.models.pixel_llm.model.detection_loss", lambda *given: DetectionLoss(*[torch.zeros(())] * 5, samples))
+    asked: list[torch.Tensor] = []
+    encode = model.encode_prompts
+    monkeypatch.setattr(model, "encode_prompts", lambda sight, boxes, *more: asked.append(boxes) or encode(sight, boxes, *more))
+    for training, searched in ((True, None), (False, None), (True, torch.tensor([1]))):
+        model.train(training)(**batch, objects=thing[None, None], searched=searched)
+    found, used, elsewhere = asked
+    assert torch.equal(found[:2], near.expand(2, -1)) and torch.equal(found[2:], batch["boxes_px"][2:])
+    assert torch.equal(used, batch["boxes_px"]) and torch.equal(elsewhere, batch["boxes_px"])
 
 
 @torch.no_grad()

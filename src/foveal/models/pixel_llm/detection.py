@@ -23,6 +23,7 @@ __all__ = [
     "match_objects",
     "reach_loss",
     "region_losses",
+    "regions_found",
     "sample_regions",
 ]
 
@@ -31,6 +32,8 @@ LEVEL_RANGES = ((0.0, 40.0), (32.0, 80.0), (64.0, 160.0), (128.0, 320.0), (256.0
 _DELTA = (1 - 0.8) / (1 + 0.8)
 """How far a box may be shifted, in its side, and still overlap by 0.8: the width of a thing's spot of heat."""
 _LEAST_SPREAD = 16.0
+_SAME = 0.01
+"""Pixels by which two boxes of one thing may differ."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,35 @@ def match_objects(
     """
     overlap, index = pair_overlaps(regions, objects).max(-1)
     return index, overlap >= threshold
+
+
+@torch.no_grad()
+def regions_found(
+    boxes_px: Float[Tensor, "rows 4"],
+    image: Int[Tensor, " rows"],
+    objects: Float[Tensor, "images objects 4"],
+    samples: Samples,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "rows 4"]:
+    """The boxes that rows ask about, each that is an object's exchanged for a region that shows the object, drawn from the `samples` that do.
+
+    So words are learnt of what will be found, as in the release, and not of true boxes alone, which are among the samples. `image` is the row of
+    `objects` that each belongs to; below 0, and where no sample shows the object, a box stays as it is.
+
+    >>> thing, near, other = [0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.0], [0.0, 0.0, 9.0, 9.0]
+    >>> samples = Samples(torch.tensor([[near]]), index=torch.tensor([[0]]), shows=torch.tensor([[True]]))
+    >>> regions_found(torch.tensor([thing, other]), torch.tensor([0, 0]), torch.tensor([[thing]]), samples).tolist() == [near, other]
+    True
+    """
+    if not objects.shape[1]:
+        return boxes_px
+    own = objects[image]
+    same = ((boxes_px[:, None] - own).abs().amax(-1) < _SAME) & have_extent(own) & (image >= 0)[:, None]
+    fits = samples.shows[image] & (samples.index[image] == same.long().argmax(1)[:, None]) & same.any(1)[:, None]
+    luck = torch.rand(fits.shape, generator=generator, device=generator.device if generator else fits.device).to(fits.device)
+    drawn = samples.boxes[image, luck.masked_fill(~fits, -1).argmax(1)]
+    return torch.where(fits.any(1)[:, None], drawn, boxes_px)
 
 
 def _learning(objects: Float[Tensor, "images objects 4"], ranges: Sequence[Sequence[float]]) -> Bool[Tensor, "images levels objects"]:

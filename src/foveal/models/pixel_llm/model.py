@@ -14,7 +14,7 @@ from foveal.models.base import GroundedModel
 from foveal.models.losses import token_cross_entropy
 from foveal.models.pixel_llm.config import PixelLLMConfig
 from foveal.models.pixel_llm.decoding import Written, search, write
-from foveal.models.pixel_llm.detection import detection_loss
+from foveal.models.pixel_llm.detection import DetectionLoss, detection_loss, regions_found
 from foveal.models.pixel_llm.language import build_writer
 from foveal.models.pixel_llm.masks import MaskAdapter, MaskDecoder, mask_losses
 from foveal.models.pixel_llm.places import LocationHead, boxes_of_points, place_loss
@@ -172,15 +172,21 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         `places`, corners in pixels of the input like `boxes_px`, the loss of the points of `placed` tokens (of one point: from their middle);
         `sizes` are each image's (height, width) there, without padding. With `masks` of the rows that are `masked`, in the padded input, SAM's
         losses, asked with the boxes that the `placed` tokens say. With `objects`, boxes of all things in pixels of the input (rows of zeros are
-        padding), the detector's losses, of the images `searched`, or else of all.
+        padding), the detector's losses, of the images `searched`, or else of all; in training a row that asks about one of them is then asked
+        about a region that was found in its place (`regions_found`).
         """
         sight = self._sight(pixel_values=pixel_values, real=real) if sight is None else sight
         image = torch.zeros(len(boxes_px), dtype=torch.long, device=boxes_px.device) if image is None else image
+        parts: dict[str, Tensor] = {}
+        if objects is not None:
+            found = self._detection_loss(sight, objects, searched)
+            parts["box_loss"] = found.total
+            if self.training:
+                boxes_px = regions_found(boxes_px, _slots(image, searched), objects, found.samples)
         visual = self.encode_prompts(sight, boxes_px, image, points_px, point_labels)
         logits, features = self.writer(visual, input_ids, context)
         located: Any = self.location_head(features) if self.location_head is not None else (None, None)
         points, spread = located
-        parts: dict[str, Tensor] = {}
         if labels is not None:
             parts["text_loss"] = token_cross_entropy(logits, labels, smoothing=self.config.label_smoothing)
         if places is not None or masks is not None:
@@ -196,14 +202,9 @@ class PixelLLMForConditionalGeneration(GroundedModel):
             if masks is not None:
                 chosen = masked if masked is not None else torch.ones(len(masks), dtype=torch.bool, device=masks.device)
                 boxes = boxes_of_points(points * sides, placed)
-                found, ious = self.draw_masks(sight, image[chosen], boxes[chosen], visual[chosen], features[chosen], input_ids[chosen])
+                drawn, ious = self.draw_masks(sight, image[chosen], boxes[chosen], visual[chosen], features[chosen], input_ids[chosen])
                 shown = _shown(sizes[image[chosen]], masks[chosen])
-                parts["mask_loss"] = mask_losses(found, ious, masks[chosen], shown)["loss"]
-        if objects is not None:
-            if self.config.detector is None:
-                raise ValueError("objects were given to a model that was made without a detector; one with detector={} is wanted.")
-            maps = sight.grids() if searched is None else sight.grids()[searched]
-            parts["box_loss"] = detection_loss(self.detector, maps, sight.size, objects).total
+                parts["mask_loss"] = mask_losses(drawn, ious, masks[chosen], shown)["loss"]
         weights = {"place_loss": self.config.place_weight}
         loss = torch.stack([weights.get(name, 1.0) * value for name, value in parts.items()]).sum() if parts else None
         return PixelLLMOutput(loss=loss, logits=logits, features=features, points=points, spread=spread, sight=sight, **parts)
@@ -269,6 +270,12 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         codes = self.location_prompts.grid(*maps.shape[2:]).permute(2, 0, 1)[None]
         return self.mask_decoder.decide(maps[image], codes, boxes, self.location_prompts.no_mask[None])
 
+    def _detection_loss(self, sight: PixelSight, objects: Tensor, searched: Tensor | None) -> DetectionLoss:
+        if self.config.detector is None:
+            raise ValueError("objects were given to a model that was made without a detector; one with detector={} is wanted.")
+        maps = sight.grids() if searched is None else sight.grids()[searched]
+        return detection_loss(self.detector, maps, sight.size, objects)
+
     def _sight(self, *looks: Any, **named: Any) -> PixelSight:
         if named.get("pixel_values") is None:
             raise ValueError("give either pixel_values or a sight.")
@@ -313,6 +320,14 @@ def _first_of_each(rows: Float[Tensor, "rows values"]) -> tuple[Int[Tensor, " ro
     order = torch.arange(len(rows), device=rows.device)
     first = order.new_full((len(kinds),), len(rows)).scatter_reduce(0, kind, order, "amin")
     return kind, first
+
+
+def _slots(image: Int[Tensor, " rows"], searched: Int[Tensor, " searched"] | None) -> Int[Tensor, " rows"]:
+    """Where the image of each row stands among those `searched`, of which None is all; -1 where it does not."""
+    if searched is None:
+        return image
+    same = image[:, None] == searched
+    return torch.where(same.any(1), same.long().argmax(1), -1)
 
 
 def _up_to_the_end(ids: Int[Tensor, "rows length"], pad: int) -> Bool[Tensor, "rows length"]:
