@@ -9,6 +9,7 @@ from foveal.data.sources.scenes.phrases import View, view_of
 from foveal.data.sources.scenes.questions import expression
 from foveal.data.sources.scenes.words import name_forms
 from foveal.evaluate import Figure, average_precision, boxes_agree, calibration_error, first_box, names_object, names_placed, share
+from foveal.evaluate.calibration import scored_words
 from foveal.geometry import Mask, Point, bounding_box, mask_iou
 from foveal.grounding import Example, GroundedText, Note, Picture, Turn, tied
 from foveal.session import Session
@@ -55,7 +56,9 @@ def placed_answers(session: Session, drawing: Drawing) -> list[Example]:
 
 def place_figures(answered: Sequence[Example]) -> dict[str, Figure]:
     """`words_placed`: of the words of a narrative that name a thing which is there, the share whose middle lies in such a thing's box, a mean over
-    narratives; `words_placed_centre`: what the picture's centre would reach; `words_absent`: the share of names of what is not there."""
+    narratives; `words_placed_centre`: what the picture's centre would reach; `words_absent`: the share of names of what is not there.
+    `place_calibration_error`: of the scores of expressions' boxes, right at IoU 0.5; `word_calibration_error`: of the scores of words' places in
+    narratives, by the event whose chance they give (`scored_words`)."""
     of: dict[str, list[Example]] = {}
     for example in answered:
         of.setdefault(str(example.facts["task"]), []).append(example)
@@ -72,6 +75,7 @@ def place_figures(answered: Sequence[Example]) -> dict[str, Figure]:
     }
     if scores and None not in scores:
         figures["place_calibration_error"] = Figure(calibration_error([float(score or 0) for score in scores], right), len(right), *_NONE)
+    figures["word_calibration_error"] = _word_calibration(of.get("narrate", []))
     return {name: figure for name, figure in figures.items() if figure.count}
 
 
@@ -93,6 +97,16 @@ def _words(narrated: Sequence[Example]) -> dict[str, Figure]:
             placed.append(_share_of_known(verdicts))
             centred.append(_share_of_known(middles))
     return {"words_placed": _mean(placed), "words_placed_centre": _mean(centred), "words_absent": share(absent)}
+
+
+def _word_calibration(narrated: Sequence[Example]) -> Figure:
+    scores, hits = list[float](), list[bool]()
+    for example in narrated:
+        (said, true), besides = _answer(example), set(_names(example.notes[1].said))
+        forms = {form: name for form, name in _FORMS.items() if name not in besides}
+        found = scored_words(said, true, forms, (example.images[0].width, example.images[0].height))
+        scores, hits = scores + found[0], hits + found[1]
+    return Figure(calibration_error(scores, hits), len(scores), *_NONE)
 
 
 def _share_of_known(verdicts: Sequence[bool | None]) -> float:

@@ -54,6 +54,15 @@ def test_referring_wants_half_an_overlap_and_naming_the_name() -> None:
     assert found["place_calibration_error"].value == pytest.approx(0.4)
 
 
+def test_the_score_of_a_words_place_is_held_to_how_near_its_corners_are() -> None:
+    near, half = Box(0.12, 0.1, 0.3, 0.34), Box(0.5, 0.5, 0.9, 0.8)
+    said = _said("a ", ("frog", near, 0.7), " and two ", ("dogs", half, 0.5), " beside a ", ("ship", DOG, 0.9))
+    assert place_figures([_asked("narrate", said)])["word_calibration_error"].value == pytest.approx((2 * 0.3 + 0) / 4)
+    two = _said(("frog", FROG, None), ", ", ("frog", DOG, None), ", ", ("dog", DOG, None))
+    assert place_figures([_asked("narrate", said, two)])["word_calibration_error"].count == 2, "of two frogs, which is meant is not known"
+    assert "word_calibration_error" not in place_figures([_asked("narrate", _said("a ", ("frog", near, None)))])
+
+
 def test_detections_are_ranked_and_a_second_box_of_a_thing_is_wrong() -> None:
     all_right = _said(("frog", FROG, 0.9), "; ", ("dog", DOG, 0.8))
     twice = _said(("frog", FROG, 0.9), "; ", ("frog", FROG, 0.85), "; ", ("frog", DOG, 0.8))

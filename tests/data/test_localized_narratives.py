@@ -59,6 +59,8 @@ def test_what_cannot_be_used_is_reported_in_a_sentence_and_passed_over(tmp_path:
         (record(traces=[[point(0.1, [], 1.0)]]), ""),  # type: ignore[arg-type]
         (record(timed_caption=[{"utterance": "cat", "start_time": 2.0, "end_time": 1.0}]), "in this order"),
         (record(timed_caption=[{"utterance": "cat"}]), "start_time"),
+        (record(timed_caption=[{"utterance": "cat", "start_time": 0.0, "end_time": 10**400}]), "utterances want"),
+        (record(traces=[[point(10**400, 0.1, 0.0), point(0.1, 0.1, 1.0)]]), "points of a trace x, y and t"),
     ]
     path = written(tmp_path / "a.jsonl", *(line for line, _ in bad), "", record())
     said: list[str] = []

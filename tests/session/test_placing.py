@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,8 @@ def test_everything_is_told_with_the_boxes_that_were_detected(session: Session, 
     assert [told.text[span.start : span.end] for span in told.spans] == [answer.text for answer in alone]
     assert told.text == "; ".join(answer.text for answer in alone)
     assert told == scene.ask(EVERYTHING, options=BRIEF)
+    monkeypatch.setattr(session.model, "detect", lambda sight, sizes: (boxes[:, [3, 0]], torch.tensor([[0.9, 0.75]])))
+    assert scene.dense_captions(BRIEF).regions == told.regions[:1], "a box that lies in the padding has no extent in the picture"
     monkeypatch.setattr(session.model, "detect", lambda sight, sizes: (boxes, torch.zeros(1, 4)))
     assert scene.dense_captions(BRIEF) == Answer(GroundedText(""), "stop", "")
 
@@ -155,6 +158,16 @@ def test_without_their_words_boxes_keep_the_scores_of_the_detector(make_pixel_ll
     plain = Session(*make_pixel_llm(detector={}, fuses_scores=False))
     monkeypatch.setattr(plain.model, "detect", lambda sight, sizes: (torch.tensor([[[0.0, 0, 28, 18.5]]]), torch.tensor([[0.75]])))
     assert plain.look(picture()).dense_captions(BRIEF).scores == (0.75,)
+
+
+def test_threads_that_ask_one_model_keep_their_words_places_apart(make_pixel_llm: Any) -> None:
+    session = Session(*make_pixel_llm("llama"))
+    scenes = [session.look(picture(seed)) for seed in range(2)]
+    alone = [scene.caption(options=BRIEF) for scene in scenes]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda number: scenes[number % 2].caption(options=BRIEF), range(24)))
+    assert not near(*alone)
+    assert all(near(answer, alone[number % 2]) for number, answer in enumerate(together))
 
 
 def test_a_detector_of_its_own_finds_what_is_told(make_pixel_llm: Any) -> None:
@@ -235,7 +248,6 @@ def test_a_bad_example_does_not_stop_the_batch(session: Session) -> None:
         1: GroundedText("why " * 40),
         2: two,
         5: GroundedText.join("What is ", Box(0.3, 0.3, 0.2, 0.2), "?"),
-        7: GroundedText("where is " + "cup " * 40),
     }
     asked = [bad.get(index, GroundedText(("where is hat {}", "What is {}?", "outline of cup {}")[index % 3].format(index))) for index in range(9)]
     given = [

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,8 +20,8 @@ from foveal.data.loader import Encoding
 from foveal.data.mixture import Part
 from foveal.data.stored import Stored
 from foveal.data.tasks import refer
-from foveal.geometry import Box
-from foveal.grounding import Example, Note, Picture, tied, write_examples
+from foveal.geometry import Box, bounding_box, encode_mask
+from foveal.grounding import Example, GroundedText, Note, Picture, tied, write_examples
 from foveal.grounding.wordings import VERBS
 from foveal.models import open_model
 from foveal.train import Recipe, Stage, is_whole, run_stage
@@ -66,6 +67,37 @@ def test_a_detector_learns_what_is_marked(tmp_path: Path, pictures: list[Example
     assert any(name.startswith("detector.") and before[name].ndim == 4 for name in changed)
     log = json.loads((tmp_path / "out" / "run" / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
     assert any("box_loss" in row for row in log) or not log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"detector": {"width": 8, "up": 8, "layers": 1, "groups": 4, "hidden": (8, 8)}},
+        {},
+        {"segments": False},
+        {"segments": False, "location_points": 0},
+    ],
+    ids=["whole", "no detector", "no masks", "no places"],
+)
+def test_a_model_is_taught_what_it_can_be_asked_one_question_at_a_time(
+    tmp_path: Path, pictures: list[Example], make_pixel_llm: Callable[..., Any], made: dict[str, Any]
+) -> None:
+    model, processor = make_pixel_llm(**made, text_length=40, context_length=40)
+    outlined = [replace(one, notes=tuple(replace(note, said=_outlined(note.said)) for note in one.notes)) for one in pictures]
+    place = finetune(model, processor, outlined, ["red", "blue"], tmp_path / "out", replace(HOW, rank=0, questions=1, batch=1, steps=12, least=1))
+    assert is_whole(place)
+
+
+def _outlined(said: GroundedText) -> GroundedText:
+    """The same words about what lies in their boxes, as masks of 20 x 20."""
+    masks = [encode_mask(_filled(bounding_box(region), 20)) for region in said.regions]
+    return tied(said.text, *masks)
+
+
+def _filled(box: Box, side: int) -> np.ndarray:
+    grid = (np.arange(side) + 0.5) / side
+    return ((grid >= box.y0) & (grid < box.y1))[:, None] & ((grid >= box.x0) & (grid < box.x1))
 
 
 def test_a_stopped_finetuning_goes_on_as_if_it_had_not_stopped(tmp_path: Path, pictures: list[Example], make_ferret: Callable[..., Any]) -> None:

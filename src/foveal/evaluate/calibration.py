@@ -1,14 +1,16 @@
 """Whether scores mean what they say: the table behind a reliability diagram."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from foveal.evaluate.metrics import whole_words
 from foveal.geometry import bounding_box, box_array, iou
 from foveal.grounding import Example, GroundedText
 
-__all__ = ["ReliabilityBin", "reliability_table", "scored_boxes"]
+__all__ = ["ReliabilityBin", "reliability_table", "scored_boxes", "scored_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +62,35 @@ def scored_boxes(answered: Sequence[tuple[Example, GroundedText]], *, threshold:
         found, true = box_array([bounding_box(span.regions[0])]), box_array([bounding_box(region) for region in asked.notes[0].said.regions])
         scores.append(float(score))
         hits.append(bool(iou(found, true).max(initial=0.0) >= threshold))
+    return scores, hits
+
+
+def scored_words(
+    said: GroundedText, truth: GroundedText, forms: Mapping[str, str], size: tuple[float, float], *, within: float = 0.05
+) -> tuple[list[float], list[bool]]:
+    """Of an answer whose words have places: the score of each word that names the one thing so called, once for each corner of its place, and
+    whether that corner lies within this share of the picture's longer side of the thing's, across and down.
+
+    That is the event whose chance `scores_of_places` gives. `forms` are spellings of names, in lower case, each with the name meant; `truth` has the
+    box of each thing, tied to its name; `size` is the picture's (width, height). Words without a score are passed over.
+
+    >>> from foveal.geometry import Box
+    >>> from foveal.grounding import Span, tied
+    >>> said = GroundedText("A cat", (Span(2, 5, (Box(0.12, 0.1, 0.3, 0.4),), (0.8,)),))
+    >>> scored_words(said, tied("cat", Box(0.1, 0.1, 0.3, 0.3)), {"cat": "cat"}, (100, 100))
+    ([0.8, 0.8], [True, False])
+    """
+    boxes: dict[str, list[np.ndarray]] = {}
+    for span in truth.spans:
+        boxes.setdefault(truth.text[span.start : span.end], []).extend(box_array([bounding_box(region)])[0] for region in span.regions)
+    scores, hits = list[float](), list[bool]()
+    for word in re.finditer(whole_words(forms), said.text.lower()):
+        true = boxes.get(forms[word[0]], [])
+        places = [span for span in said.spans if span.regions and span.scores and span.start < word.end() and word.start() < span.end]
+        score = places[-1].scores[0] if places else None
+        if len(true) != 1 or score is None:
+            continue
+        off = np.abs(box_array([bounding_box(places[-1].regions[0])])[0] - true[0]).reshape(2, 2) * size / max(size)
+        scores += [float(score)] * 2
+        hits += (off <= within).all(1).tolist()
     return scores, hits

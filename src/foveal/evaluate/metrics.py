@@ -32,6 +32,7 @@ __all__ = [
     "says_absent",
     "spellings",
     "tally_detections",
+    "whole_words",
     "words_found",
 ]
 
@@ -118,7 +119,7 @@ def words_found(text: str, phrases: Sequence[str]) -> list[str]:
     >>> words_found("A red Cat face and a dog", ["cat", "cat face", "do"])
     ['cat face']
     """
-    return re.findall(_whole_words({phrase.lower() for phrase in phrases if phrase}), text.lower())
+    return re.findall(whole_words({phrase.lower() for phrase in phrases if phrase}), text.lower())
 
 
 def phrases_found(
@@ -161,7 +162,7 @@ def names_placed(said: GroundedText, truth: GroundedText, forms: Mapping[str, st
     for span in truth.spans:
         boxes.setdefault(truth.text[span.start : span.end], []).extend(map(bounding_box, span.regions))
     found: list[bool | None] = []
-    for word in re.finditer(_whole_words(forms), said.text.lower()):
+    for word in re.finditer(whole_words(forms), said.text.lower()):
         name = forms[word[0]]
         if name in besides:
             continue
@@ -364,7 +365,7 @@ _DENIED = r"(?:\b(?:not?|neither|nor|cannot|rather than|instead of)\b|\b\w+n['â€
 _UNREAD = r"""\[[^\]]*\d|\d[^\[]*\]|</?(?:box|quad)>|<\|box_(?:start|end)\|>|<loc_?\d|<patch_index_|"(?:bbox|point)_2d"|<points?\s+x\d?="""
 
 
-def _whole_words(phrases: Collection[str]) -> str:
+def whole_words(phrases: Collection[str]) -> str:
     """A pattern for any of some phrases as whole words, the longest at each place; of no phrases it finds nothing."""
     return "(?!)" if not phrases else rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(phrases, key=len, reverse=True)))})(?!\w)"
 

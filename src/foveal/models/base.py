@@ -13,6 +13,7 @@ from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from foveal.grounding.wordings.verbs import Verbs
 from foveal.models.lora import add_lora, linear_layers, merge_lora, reset_lora
 from foveal.models.losses import token_cross_entropy
 
@@ -75,6 +76,10 @@ class GroundedModel(PreTrainedModel):
     @abstractmethod
     def encode_images(self, pixel_values: Tensor, *inputs: Any, **named: Any) -> Sight:
         """The sight of a batch of images."""
+
+    def able(self, verbs: Verbs) -> Verbs:
+        """What this model can be asked of all that its family can: a part that it was made without is not asked for."""
+        return verbs
 
     def save_pretrained(self, save_directory: str | PathLike[str], *, max_shard_size: str | int = "5GB", **kwargs: object) -> None:
         """As transformers' own, in safetensors shards of at most `max_shard_size`."""

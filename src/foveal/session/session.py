@@ -47,8 +47,8 @@ class Session:
 
     @property
     def verbs(self) -> Verbs:
-        """What the model's family is asked by the verbs of a scene."""
-        return self.processor.verbs
+        """What the model is asked by the verbs of a scene."""
+        return self.model.able(self.processor.verbs)
 
     @staticmethod
     def open(name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> "Session":

@@ -11,7 +11,7 @@ import torch
 from foveal.data.loader import Encoding
 from foveal.data.mixture import Examples, Mixture, Part, Task
 from foveal.data.reading import LOG, Report
-from foveal.data.tasks import absent, converse, detect, locate, refer, zoomed
+from foveal.data.tasks import absent, converse, detect, joined, locate, refer, zoomed
 from foveal.grounding.wordings.verbs import Verbs
 from foveal.models import GroundedModel, Processor
 from foveal.train.checkpoint import aside
@@ -63,7 +63,7 @@ def finetune(
     picture.
     """
     single = processor.template == "monkey"
-    task = converse(region_tasks(processor.verbs, names), 1 if single else how.questions)
+    task = converse(region_tasks(model.able(processor.verbs), names), 1 if single else how.questions)
     if how.least < 1 or how.flips:
         task = zoomed(task, least=how.least, flips=how.flips)
     mixture = Mixture([Part(examples, 1.0, task)], visits=how.steps * how.batch, seed=how.seed, look=True, report=report)
@@ -91,12 +91,14 @@ def finetune(
 
 
 def region_tasks(verbs: Verbs, names: Sequence[str]) -> Mapping[Task, float]:
-    """What is asked about marked pictures, with shares: only what the family can be asked."""
-    tasks: dict[Task, float] = {refer(verbs): 0.4}
+    """What is asked about marked pictures, with shares: only what can be asked. What a detector is to find is no question, and comes with one."""
+    named = refer(verbs)
+    tasks: dict[Task, float] = {named: 0.4}
     if verbs.location:
         tasks[locate(verbs, several=verbs.detection is not None)] = 0.25
     if verbs.say_detection:
-        tasks[detect(verbs, most=100)] = 0.25
+        found = detect(verbs, most=100)
+        tasks[found if verbs.detection else joined(found, named)] = 0.25
     if verbs.say_absent:
         tasks[absent(verbs, names)] = 0.1
     return tasks

@@ -1,5 +1,6 @@
 """Laws of PixelLLM: prompts in batches, places where words are read, what learns and what does not, other towers and language models, files."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -206,12 +207,46 @@ def test_in_training_words_are_learnt_of_what_is_found(make_pixel_llm: Any, monk
     monkeypatch.setattr("foveal.models.pixel_llm.model.detection_loss", lambda *given: DetectionLoss(*[torch.zeros(())] * 5, samples))
     asked: list[torch.Tensor] = []
     encode = model.encode_prompts
-    monkeypatch.setattr(model, "encode_prompts", lambda sight, boxes, *more: asked.append(boxes) or encode(sight, boxes, *more))
+    monkeypatch.setattr(model, "encode_prompts", lambda sight, boxes, *more: asked.append(boxes.clone()) or encode(sight, boxes, *more))
+    batch["sizes"] = torch.tensor([[37.0, 56.0]]).expand(len(batch["sizes"]), -1)
     for training, searched in ((True, None), (False, None), (True, torch.tensor([1]))):
         model.train(training)(**batch, objects=thing[None, None], searched=searched)
-    found, used, elsewhere = asked
+    whole = torch.tensor([0.0, 0.0, 30.0, 30.0])
+    asks_all = {"sizes": torch.full_like(batch["sizes"], 30), "boxes_px": torch.cat([whole.expand(2, -1), batch["boxes_px"][2:]])}
+    model.train()(**batch | asks_all, objects=whole[None, None])
+    found, used, elsewhere, all_of_it = asked
+    assert torch.equal(all_of_it[:2], whole.expand(2, -1)), "what is asked about all of a picture is asked about all of it"
     assert torch.equal(found[:2], near.expand(2, -1)) and torch.equal(found[2:], batch["boxes_px"][2:])
     assert torch.equal(used, batch["boxes_px"]) and torch.equal(elsewhere, batch["boxes_px"])
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_words_of_what_is_found_reach_the_weights(make_pixel_llm: Any, half: bool) -> None:
+    model, processor = make_pixel_llm(detector=DETECTOR)
+    box = Box(0.1, 0.1, 0.6, 0.6)
+    everything = VERBS.say_detection([("a cup", box)])
+    turns = [(VERBS.of("dense_captions"), everything), (VERBS.name(box), GroundedText("a cup")), (VERBS.captioned(), GroundedText("a hat"))]
+    said = tuple(turn for asked, answer in turns for turn in (Turn("user", asked), Turn("assistant", answer)))
+    batch = processor.encode([Example("0", (picture(1),), said)], train=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found = model.train()(**batch)
+    found.loss.backward()
+    assert found.loss.isfinite() and found.box_loss > 0 and found.text_loss > 0
+    for part in (model.detector, model.extractor, model.writer):
+        assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in part.parameters())
+
+
+def test_a_model_is_asked_for_what_it_was_made_with(make_pixel_llm: Any) -> None:
+    whole, _ = make_pixel_llm(detector=DETECTOR)
+    assert whole.able(VERBS) == VERBS
+    for made, gone in (
+        ({}, {"dense_captions", "say_detection"}),
+        ({"detector": DETECTOR, "segments": False}, {"segmentation"}),
+        ({"detector": DETECTOR, "segments": False, "location_points": 0}, {"segmentation", "location"}),
+    ):
+        able = make_pixel_llm(**made)[0].able(VERBS)
+        assert {name for name in (field.name for field in fields(VERBS)) if getattr(VERBS, name) is not None and getattr(able, name) is None} == gone
+        assert able.every_word == ("location" not in gone)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """What holds between examples and PixelLLM's rows: what is a prompt, what is read, what is learnt and where, and that every word gets its place."""
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,16 @@ def test_what_is_too_long_is_cut_and_an_expression_keeps_its_place(processor: Pi
     assert batch["input_ids"].shape[1] == processor.text_length == 24
     assert (batch["input_ids"][0] == processor.end_id).sum() == 0
     assert batch["input_ids"][1, -1] == processor.end_id
+
+
+def test_where_an_expression_is_too_long_for_its_question_the_question_is_cut_and_the_expression_is_not(processor: PixelLLMProcessor) -> None:
+    context, short = processor.encode([example("where is the cup")])["context"], copy(processor)
+    short.context_length = context.shape[1]
+    batch = short.encode([example("where is the cup of a hat")])
+    assert torch.equal(batch["context"], context) and context[0, -1] == processor.end_id
+    assert processor.tokenizer.decode(batch["input_ids"][0], skip_special_tokens=True) == "the cup of a hat"
+    with pytest.raises(ValueError, match="a question of"):
+        short.encode([example("what is the cup of a hat")])
 
 
 def test_every_question_of_a_conversation_is_a_row_and_only_the_last_is_asked(processor: PixelLLMProcessor) -> None:

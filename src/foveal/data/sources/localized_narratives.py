@@ -78,7 +78,7 @@ def narration_of(record: Mapping[str, Any]) -> Narration:
     try:
         said = tuple(Utterance(str(part["utterance"]), float(part["start_time"]), float(part["end_time"])) for part in record["timed_caption"])
         trace = _trace([(point["x"], point["y"], point["t"]) for segment in record["traces"] for point in segment])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError("utterances want utterance, start_time and end_time, and points of a trace x, y and t") from error
     return Narration(str(record["caption"]), said, trace)
 

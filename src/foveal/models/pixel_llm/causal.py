@@ -1,6 +1,7 @@
 """Any causal language model of transformers as PixelLLM's: it reads visual tokens, context and text in one row."""
 
-from typing import ClassVar
+from contextvars import ContextVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +12,9 @@ from foveal.models.base import positions_of
 from foveal.models.pixel_llm.writer import Draft, Writer, seen_places
 
 __all__ = ["CausalWriter"]
+
+_STATES: ContextVar[list[Tensor] | None] = ContextVar("states", default=None)
+"""Where the pass that runs wants its states: each thread has its own, for several may ask one model."""
 
 
 class CausalWriter(Writer):
@@ -30,6 +34,7 @@ class CausalWriter(Writer):
     def __init__(self, config: PreTrainedConfig, dim: int | None) -> None:
         super().__init__(config, dim)
         self.model = AutoModelForCausalLM.from_config(config)
+        self.model.base_model.register_forward_hook(_hand_over)
         self.reset()
 
     def read(
@@ -88,7 +93,7 @@ class CausalWriter(Writer):
     ) -> tuple[Float[Tensor, "rows _ vocabulary"], Float[Tensor, "rows new width"]]:
         """Logits of the last `keep` places, and the states of all, taken where the model hands them to its head: some heads do more than multiply."""
         states: list[Tensor] = []
-        hook = self.model.base_model.register_forward_hook(lambda _, __, found: states.append(found[0]))
+        wanted = _STATES.set(states)
         try:
             found = self.model(
                 inputs_embeds=embeds,
@@ -99,5 +104,11 @@ class CausalWriter(Writer):
                 logits_to_keep=keep,
             )
         finally:
-            hook.remove()
+            _STATES.reset(wanted)
         return found.logits, states[-1]
+
+
+def _hand_over(_: nn.Module, __: Any, found: Any) -> None:
+    """Notes the states that a model is about to hand to its head, where the pass asks for them."""
+    if (states := _STATES.get()) is not None:
+        states.append(found[0])

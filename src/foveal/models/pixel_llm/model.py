@@ -1,15 +1,17 @@
 """PixelLLM: a language model that is asked with places, and says of every word where it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from foveal.grounding.wordings.verbs import Verbs
 from foveal.models.base import GroundedModel
 from foveal.models.losses import token_cross_entropy
 from foveal.models.pixel_llm.config import PixelLLMConfig
@@ -105,6 +107,12 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         (found[0] if isinstance(found, tuple) else found).freeze()
         return found
 
+    def able(self, verbs: Verbs) -> Verbs:
+        """Of the family's verbs those for which there are a detector, places of words, a mask decoder."""
+        gone = {} if self.config.detector is not None else {"dense_captions": None, "say_detection": None}
+        gone |= {} if self.config.segments else {"segmentation": None}
+        return replace(verbs, **(gone if self.config.location_points else gone | {"location": None, "every_word": False}))
+
     def freeze(self) -> None:
         """Lets nothing learn that the configuration freezes: places (`frozen_places`), and the language model beside its adapters."""
         if self.config.frozen_places:
@@ -172,8 +180,8 @@ class PixelLLMForConditionalGeneration(GroundedModel):
         `places`, corners in pixels of the input like `boxes_px`, the loss of the points of `placed` tokens (of one point: from their middle);
         `sizes` are each image's (height, width) there, without padding. With `masks` of the rows that are `masked`, in the padded input, SAM's
         losses, asked with the boxes that the `placed` tokens say. With `objects`, boxes of all things in pixels of the input (rows of zeros are
-        padding), the detector's losses, of the images `searched`, or else of all; in training a row that asks about one of them is then asked
-        about a region that was found in its place (`regions_found`).
+        padding), the detector's losses, of the images `searched`, or else of all; in training a row that asks about one of them, and not
+        about all of the picture, is then asked about a region that was found in its place (`regions_found`).
         """
         sight = self._sight(pixel_values=pixel_values, real=real) if sight is None else sight
         image = torch.zeros(len(boxes_px), dtype=torch.long, device=boxes_px.device) if image is None else image
@@ -182,13 +190,15 @@ class PixelLLMForConditionalGeneration(GroundedModel):
             found = self._detection_loss(sight, objects, searched)
             parts["box_loss"] = found.total
             if self.training:
-                boxes_px = regions_found(boxes_px, _slots(image, searched), objects, found.samples)
+                boxes_px = regions_found(boxes_px, _slots(image, boxes_px, searched, sizes), objects, found.samples)
         visual = self.encode_prompts(sight, boxes_px, image, points_px, point_labels)
         logits, features = self.writer(visual, input_ids, context)
         located: Any = self.location_head(features) if self.location_head is not None else (None, None)
         points, spread = located
         if labels is not None:
             parts["text_loss"] = token_cross_entropy(logits, labels, smoothing=self.config.label_smoothing)
+        if points is None and masks is None and placed is not None and not placed.any():
+            places = None
         if places is not None or masks is not None:
             if points is None:
                 raise ValueError("places were given to a model that was made without them; one with location_points=2 is wanted.")
@@ -322,12 +332,21 @@ def _first_of_each(rows: Float[Tensor, "rows values"]) -> tuple[Int[Tensor, " ro
     return kind, first
 
 
-def _slots(image: Int[Tensor, " rows"], searched: Int[Tensor, " searched"] | None) -> Int[Tensor, " rows"]:
-    """Where the image of each row stands among those `searched`, of which None is all; -1 where it does not."""
-    if searched is None:
-        return image
-    same = image[:, None] == searched
-    return torch.where(same.any(1), same.long().argmax(1), -1)
+def _slots(
+    image: Int[Tensor, " rows"],
+    boxes_px: Float[Tensor, "rows 4"],
+    searched: Int[Tensor, " searched"] | None,
+    sizes: Float[Tensor, "images 2"] | None,
+) -> Int[Tensor, " rows"]:
+    """Where the image of each row stands among those `searched`, of which None is all; -1 where it does not, and for a row about all of a picture."""
+    slots = image
+    if searched is not None:
+        same = image[:, None] == searched
+        slots = torch.where(same.any(1), same.long().argmax(1), -1)
+    if sizes is not None:
+        whole = functional.pad(sizes[image].flip(-1), (2, 0))
+        slots = slots.masked_fill((boxes_px - whole).abs().amax(1) < 1, -1)
+    return slots
 
 
 def _up_to_the_end(ids: Int[Tensor, "rows length"], pad: int) -> Bool[Tensor, "rows length"]:

@@ -191,6 +191,8 @@ class PixelLLMProcessor(Processor):
         region = regions[0] if regions else None
         phrase = phrase_of(asked.said.text)
         context = [*self._ids(context_of(asked.said.text))[0], self.end_id]
+        if phrase is not None:  # an expression is read as a text too, so that of a long one less is said here
+            context = [*context[:-1][: self.context_length - 1], self.end_id]
         if len(context) > self.context_length:
             raise ValueError(f"a question of {len(context)} tokens was given; at most {self.context_length} are read.")
         row = _Row(first + (region.image if region else 0), region, context, [self.begin_id])

@@ -61,6 +61,10 @@ class Guest(Session):
     model: Any
     processor: Any
 
+    @property
+    def verbs(self) -> Verbs:
+        return self.processor.verbs
+
     @staticmethod
     def of(family: type[Family], place: str, device: torch.device, dtype: torch.dtype, name: str) -> "Guest":
         """The model, tokenizer and image processor at `place`, as a guest; ValueError, which calls it `name`, for what cannot be opened."""
