@@ -133,6 +133,21 @@ def test_what_is_absent_is_said_to_be() -> None:
     assert made[0].turns[1].said.text == "There is no blue bus in the image."
 
 
+def test_what_a_part_of_a_picture_shows_too_little_of_is_not_said_to_be_absent() -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    shown = replace(KNOWN, images=(Picture(64, 48, pixels=pixels),))
+    made = drawn(zoomed(absent(FERRET, ["dog", "cat", "moon", "fox"]), least=0.2), 200, shown)
+    assert {one.turns[0].said.text for one in made} == {"What is the location of fox in the image?"}
+    assert all(set(one.facts) == set(KNOWN.facts) for one in made)
+
+
+def test_a_thing_that_is_known_by_a_point_is_not_cut_to_it() -> None:
+    pointed = replace(KNOWN, notes=(Note(tied("cat", Point(0.3, 0.4)), "object"),))
+    for made in drawn(refer(FERRET), 20, pointed):
+        assert made.turns[0].said.regions == (Point(0.3, 0.4),) and list(region_limits(made)) == [None]
+    assert not drawn(refer(MONKEY), 20, pointed)  # which takes a box alone
+
+
 def test_captions_answer_the_familys_request() -> None:
     for verbs in (FERRET, MONKEY, PIXEL):
         [made] = drawn(caption(verbs), 1)

@@ -44,6 +44,11 @@ def test_special_tokens_are_not_said_inside_a_bracket() -> None:
     assert bool(grammar.allowed(None)[0]) and not bool(grammar.allowed("12")[0])
 
 
+def test_a_token_of_a_padded_vocabulary_says_nothing() -> None:
+    grammar = PlaceGrammar(TOKENS)
+    assert grammar.open_bracket(None, len(TOKENS) + 7) is None and grammar.open_bracket("12", len(TOKENS) + 7) == "12"
+
+
 def test_a_vocabulary_that_cannot_go_on_is_not_bound() -> None:
     assert bool(PlaceGrammar(["cat", "["]).allowed("").all())
 

@@ -55,6 +55,19 @@ def test_adapters_alone_learn_and_the_finished_model_is_the_sum(tmp_path: Path, 
     assert held and all("lora_" in name for name in held) and is_whole(tmp_path / "out" / "adapter")
 
 
+def test_a_model_that_has_adapters_is_finetuned_and_opens_as_it_was_left(
+    tmp_path: Path, pictures: list[Example], make_ferret: Callable[..., Any]
+) -> None:
+    model, processor = make_ferret()
+    model.adapt(2)
+    place = finetune(model, processor, pictures, ["red", "blue"], tmp_path / "out", HOW)
+    opened, _ = open_model(str(place), torch.float32)
+    assert not opened.config.lora_rank and not any("lora_" in name for name in opened.state_dict())
+    written, found = load_file(place / "model.safetensors"), opened.state_dict()
+    language = {name for name in found if name.startswith("language_model.")} - {"language_model.lm_head.weight"}
+    assert len(language) > 10 and all(torch.equal(found[name], written[name]) for name in language)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [2, 0])
 def test_a_detector_learns_what_is_marked(tmp_path: Path, pictures: list[Example], make_pixel_llm: Callable[..., Any], rank: int) -> None:

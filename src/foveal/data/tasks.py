@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 _FORMS = {"box": 0.5, "point": 0.5}
+_CUT_OFF = "names cut off"
+"""The fact that holds the names of what a part of a picture shows too little of."""
 
 
 def refer(verbs: Verbs, *, forms: Mapping[str, float] = _FORMS, sources: Sequence[str] = ("object", "region")) -> Task:
@@ -55,8 +57,10 @@ def refer(verbs: Verbs, *, forms: Mapping[str, float] = _FORMS, sources: Sequenc
             return None
         thing = things[rng.integers(len(things))]
         known = thing.said.regions[0]
+        if isinstance(known, Point) and "point" not in names:
+            return None
         region = _pointed(known, names[rng.choice(len(names), p=shares)], _size(example, known), rng)
-        limit = known if isinstance(known, Mask) else bounding_box(known) if isinstance(region, Point) else None
+        limit = _limit(known, region)
         asked = _asked(example, verbs.name(region), GroundedText(thing.said.text))
         return replace(asked, facts={**asked.facts, "inside": [limit and region_to_json(limit)]})
 
@@ -102,7 +106,8 @@ def absent(verbs: Verbs, names: Sequence[str], *, sources: Sequence[str] = ("obj
     where there are some, words of a note that mean nothing in the picture (gRefCOCO)."""
 
     def task(example: Example, rng: np.random.Generator) -> Example | None:
-        there = {thing.said.text.lower() for thing in _things(example, sources)}
+        hidden = example.facts.get(_CUT_OFF)
+        there = {name.lower() for name in (*(thing.said.text for thing in _things(example, sources)), *(hidden if isinstance(hidden, list) else ()))}
         told = example.facts.get("absent")
         choices = list(told) if isinstance(told, list) else [name for name in names if name.lower() not in there]
         if gone := [note.said.text for note in example.notes if note.source in phrases and note.said.spans and not note.said.regions]:
@@ -162,10 +167,7 @@ def name_all(*, forms: Mapping[str, float] = _FORMS, sources: Sequence[str] = ("
         kept = sorted((things[place] for place in rng.permutation(len(things))[:most]), key=lambda thing: _reading_order(thing.said.regions[0]))
         known = [thing.said.regions[0] for thing in kept]
         regions = [_pointed(one, form, _size(example, one), rng) for one in known]
-        limits = [
-            one if isinstance(one, Mask) else bounding_box(one) if isinstance(region, Point) else None
-            for one, region in zip(known, regions, strict=True)
-        ]
+        limits = [_limit(one, region) for one, region in zip(known, regions, strict=True)]
         asked = _asked(example, ask_names(regions), say_names([thing.said.text for thing in kept]))
         return replace(asked, facts={**asked.facts, "inside": [limit and region_to_json(limit) for limit in limits]})
 
@@ -214,12 +216,16 @@ def joined(*tasks: Task) -> Task:
 def zoomed(task: Task, *, least: float = 0.5, flips: float = 0.0, visible: float = 0.3) -> Task:
     """`task`, of a part of the picture, at least this share of it and of its shape, cut at random, and mirrored by a chance.
 
-    Notes move with the pixels; a region of which less than `visible` is left is not asked about.
+    Notes move with the pixels; a region of which less than `visible` is left is not asked about, nor is it said to be absent.
     """
 
     def shown(example: Example, rng: np.random.Generator) -> Example | None:
         pixels = np.asarray(load_picture(example.images[0]))
-        return task(example_on(example, random_part(pixels, rng, least=least, flips=flips), visible=visible), rng)
+        part = example_on(example, random_part(pixels, rng, least=least, flips=flips), visible=visible)
+        left = {note.said.text for note in part.notes if note.said.regions}
+        gone = sorted({note.said.text for note in example.notes if note.said.regions} - left)
+        made = task(replace(part, facts={**part.facts, _CUT_OFF: gone}), rng)
+        return made and replace(made, facts={name: fact for name, fact in made.facts.items() if name != _CUT_OFF})
 
     return shown
 
@@ -301,6 +307,11 @@ def _pointed(known: Region, form: str, size: tuple[int, int], rng: np.random.Gen
     x, y = point_in((box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height), mask, rng)
     middle = 0.5 if mask else 0.0  # of the pixel that a mask names
     return Point((x + middle) / width, (y + middle) / height)
+
+
+def _limit(known: Region, region: Region) -> Region | None:
+    """What the features of a region that points at a known thing are cut to: its mask, or its box where it is pointed at by a point."""
+    return known if isinstance(known, Mask) else bounding_box(known) if isinstance(region, Point) and not isinstance(known, Point) else None
 
 
 def _reading_order(region: Region) -> tuple[int, int]:

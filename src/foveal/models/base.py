@@ -105,7 +105,7 @@ class ConversationModel(GroundedModel, GenerationMixin):
     def finish_init(self) -> None:
         """The end of a model's making: adapters where its configuration has some, and weights as they start."""
         if self.config.lora_rank:
-            self._add_adapters()
+            self._add_adapters(self.config.lora_rank, self.config.lora_alpha, self.config.lora_targets)
         self.post_init()
         reset_lora(self.language_model)
 
@@ -118,12 +118,11 @@ class ConversationModel(GroundedModel, GenerationMixin):
         """
         if self.config.lora_rank:
             raise ValueError(f"the language model has adapters of rank {self.config.lora_rank}; merge them first.")
+        self._add_adapters(rank, alpha, targets, dropout)
         self.config.lora_rank, self.config.lora_alpha, self.config.lora_targets = rank, alpha, list(targets)
-        self._add_adapters(dropout)
 
-    def _add_adapters(self, dropout: float = 0.0) -> None:
-        targets = self.config.lora_targets or linear_layers(self.language_model)
-        add_lora(self.language_model, self.config.lora_rank, self.config.lora_alpha, targets, dropout)
+    def _add_adapters(self, rank: int, alpha: float, targets: Sequence[str], dropout: float = 0.0) -> None:
+        add_lora(self.language_model, rank, alpha, targets or linear_layers(self.language_model), dropout)
 
     def merge(self) -> None:
         """Folds the language model's adapters, if it has some, into the layers beside which they stand."""

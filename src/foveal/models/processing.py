@@ -322,11 +322,15 @@ class ConversationProcessor(Processor):
         chances = [None] * len(ids) if logprobs is None else list(logprobs)
         return [self._decode(*one) for one in zip(ids, frames, chances, strict=True)]
 
-    def _decode(self, ids: Tensor | Sequence[int], about: Example | Frame | tuple[int, int] | None, logprobs: Any) -> GroundedText:
-        ids = [int(token) for token in ids]
+    def spell(self, ids: Sequence[int]) -> tuple[str, list[int]]:
+        """What tokens up to the end spell, tags of places and all, and where in it each ends: an answer as the model itself writes it."""
         stops = [place for place, token in enumerate(ids) if token in (self.tokenizer.eos_token_id, self.stop_id)]
         ids = [token for token in ids[: stops[0] if stops else None] if token < len(self.tokenizer) and token >= 0]
-        raw, ends = spelling(self.tokenizer, ids, self._silent)
+        return spelling(self.tokenizer, ids, self._silent)
+
+    def _decode(self, ids: Tensor | Sequence[int], about: Example | Frame | tuple[int, int] | None, logprobs: Any) -> GroundedText:
+        ids = [int(token) for token in ids]
+        raw, ends = self.spell(ids)
         return self.places.decode(raw, _frame(about), None if logprobs is None else certainty(raw, ends, logprobs))
 
 

@@ -139,7 +139,7 @@ class Conversing(Writing):
     def _answer(self, row: Row) -> Answer:
         [said] = self._processor.decode([row.tokens], [row.example], logprobs=[row.logprobs])
         said = without_repeats(said) if row.options.merge_repeats else said
-        raw = self._processor.tokenizer.decode(row.tokens, skip_special_tokens=True)
+        raw, _ = self._processor.spell(row.tokens)
         return cut_at(Answer(said, self._tracks[row].reason or "length", raw), row.options.stop)
 
     def _go_on_with(self, rows: Collection[Row]) -> None:

@@ -87,7 +87,8 @@ class PlaceGrammar:
 
     def open_bracket(self, before: str | None, token: int) -> str | None:
         """What stands after the last open "[" once `token` is said, given the same before it; None outside brackets."""
-        text = self.spellings[token] if before is None else f"[{before}{self.spellings[token]}"
+        said = self.spellings[token] if token < len(self.spellings) else ""  # a vocabulary may be padded beyond the tokenizer's
+        text = said if before is None else f"[{before}{said}"
         start = text.rfind("[")
         return None if start < 0 or "]" in text[start:] else text[start + 1 :]
 

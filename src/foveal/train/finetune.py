@@ -17,6 +17,7 @@ from foveal.models import GroundedModel, Processor
 from foveal.train.checkpoint import aside
 from foveal.train.recipe import Recipe
 from foveal.train.trainer import train
+from foveal.vision.adapters import AdapterHost
 
 __all__ = ["Finetuning", "adapters_on", "finetune", "rates_of", "region_tasks"]
 
@@ -67,6 +68,8 @@ def finetune(
     if how.least < 1 or how.flips:
         task = zoomed(task, least=how.least, flips=how.flips)
     mixture = Mixture([Part(examples, 1.0, task)], visits=how.steps * how.batch, seed=how.seed, look=True, report=report)
+    if how.rank and getattr(model.config, "lora_rank", 0):
+        model.merge()  # its own adapters would be dissolved with those that are put on, and be missed when the model is opened
     taught: Any = adapters_on(model, how.rank, how.seed) if how.rank else model
     recipe = Recipe(
         name="finetune",
@@ -113,7 +116,10 @@ def adapters_on(model: GroundedModel, rank: int, seed: int = 0) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that it will drop
         whole = ["detector"] if hasattr(model, "detector") else None
-        settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", modules_to_save=whole)
+        hosts = [name for name, part in model.named_modules() if isinstance(part, AdapterHost)]  # linear maps without a weight
+        settings = LoraConfig(
+            r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", exclude_modules=hosts or None, modules_to_save=whole
+        )
         return get_peft_model(model, settings)
 
 

@@ -1,12 +1,14 @@
 """Low-rank adapters, one for each window of an image, applied to all windows of all images at once (Monkey, arXiv 2311.06607, 3.1)."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization
 
-__all__ = ["AdapterHost", "GroupedLora"]
+__all__ = ["AdapterHost", "GroupedLora", "whole_weight"]
 
 
 class GroupedLora(nn.Module):
@@ -65,3 +67,18 @@ class AdapterHost(nn.Linear):
     def forward(self, hidden: Float[Tensor, "views tokens dim"]) -> Float[Tensor, "views tokens dim"]:
         """Zeros of the given shape."""
         return hidden.new_zeros(()).expand_as(hidden)
+
+
+def whole_weight(layer: Any) -> Float[Tensor, "out in"]:
+    """The weight by which a linear layer multiplies, with what PEFT's adapters beside it add (but for their dropout): for what multiplies by
+    weights itself, past the layer's own forward.
+
+    >>> whole_weight(nn.Linear(3, 2)).shape
+    torch.Size([2, 3])
+    """
+    weight: Tensor = layer.weight
+    if not hasattr(layer, "get_delta_weight") or layer.merged or layer.disable_adapters:
+        return weight
+    for name in layer.active_adapters:
+        weight = weight + layer.get_delta_weight(name)
+    return weight

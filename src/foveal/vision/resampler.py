@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization
 
+from foveal.vision.adapters import whole_weight
 from foveal.vision.tables import PositionTable, sine_table
 
 __all__ = ["Resampler"]
@@ -46,7 +47,7 @@ class Resampler(nn.Module):
         rows, cols = maps.shape[1:3]
         values = self.ln_kv(self.kv_proj(maps.flatten(1, 2)))
         queries = self.ln_q(self.query) + self.positions.weight.to(values.dtype)
-        (wq, wk, wv), (bq, bk, bv) = self.in_proj.weight.chunk(3), self.in_proj.bias.chunk(3)
+        (wq, wk, wv), (bq, bk, bv) = whole_weight(self.in_proj).chunk(3), self.in_proj.bias.chunk(3)
         k = functional.linear(values + self.positions(rows, cols).to(values.dtype), wk, bk)
         q, v = functional.linear(queries, wq, bq)[None], functional.linear(values, wv, bv)
         q, k, v = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (q.expand(len(maps), -1, -1), k, v))

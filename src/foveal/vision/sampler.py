@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from foveal.vision.adapters import whole_weight
 from foveal.vision.points import Distinct, distinct_points, farthest_points, nearest_points
 from foveal.vision.reading import corner_cells, read_cells, touched_cells, wide
 
@@ -68,8 +69,8 @@ class SamplerBlock(nn.Module):
     def fold(self, rows: int) -> _Folded:
         """The block's linear maps; multiplied together when they will be applied to more `rows` than that product costs."""
         with torch.autocast(self.norm.weight.device.type, enabled=False):
-            first, second = self.aggregation.weight.split(self.dim + 2, dim=1)
-            apart = self.difference.weight.split((self.dim, 2), dim=1)
+            first, second = whole_weight(self.aggregation).split(self.dim + 2, dim=1)
+            apart = whole_weight(self.difference).split((self.dim, 2), dim=1)
             bias = self.aggregation.bias + first @ self.difference.bias
             move = (first @ apart[0],) if rows > self.dim else (apart[0], first)
             return _Folded(move, first @ apart[1], second[:, : self.dim], second[:, self.dim :], bias)

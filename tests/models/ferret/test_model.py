@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from foveal.geometry import Box, Mask, Point, Trace, encode_mask, rasterise
 from foveal.grounding import Example, GroundedText, Picture, Turn
 from foveal.models import FerretConfig, Sight
+from foveal.train.finetune import adapters_on
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 
@@ -162,6 +163,30 @@ def test_every_part_that_is_used_learns(make_ferret, examples):
     # CLIP's last block, its final norm and its class token's output come after the layer that is taken; keys have no use for a bias.
     unused = ("backbone.encoder.layers.1.", "post_layernorm", "k_proj.bias", "key.bias", "mask_token")
     assert [name for name in idle if not any(part in name for part in unused)] == []
+
+
+def test_adapters_that_cannot_be_put_on_leave_no_trace(make_ferret):
+    model, _ = make_ferret()
+    with pytest.raises(ValueError, match="is named nope"):
+        model.adapt(4, targets=("nope",))
+    assert not model.config.lora_rank and not model.config.lora_targets
+    model.adapt(4)
+    assert model.config.lora_rank == 4
+
+
+def test_every_adapter_of_finetuning_is_gone_through(make_ferret, examples):
+    model, processor = make_ferret()
+    taught = adapters_on(model, 2).train()
+    taught(**processor.encode(examples, train=True)).loss.backward()
+    idle = [name for name, weight in taught.named_parameters() if "lora_B" in name and (weight.grad is None or not weight.grad.any())]
+    assert [name for name in idle if "backbone.encoder.layers.1." not in name] == []  # that block comes after the layer that is taken
+    with torch.no_grad():
+        for name, weight in taught.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.05)
+        batch = processor.encode(examples, train=True, rng=np.random.default_rng(0))
+        before = taught.eval()(**batch).logits
+        torch.testing.assert_close(taught.merge_and_unload()(**batch).logits, before, rtol=1e-3, atol=1e-4)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(make_ferret, examples):

@@ -82,6 +82,21 @@ def test_a_region_of_the_second_image_reads_the_second_image(ferret):
     assert processor.encode([two])["pixel_values"].shape[0] == 2
 
 
+def test_places_of_several_images_are_measured_each_in_its_own(ferret):
+    _, processor = ferret
+    asked = GroundedText.join(Box(0, 0, 1, 1), " or ", Box(0.5, 0.5, 1, 1, image=1), "?")
+    pictures = tuple(Picture(*size, pixels=Image.new("RGB", size)) for size in ((32, 32), (1280, 960)))
+    ids = processor.encode([Example("two", pictures, (Turn("user", asked),))], look=False)["input_ids"][0]
+    assert "[0, 0, 968, 968] <region_fea> or [500, 500, 999, 998]" in processor.tokenizer.decode(ids)
+
+
+def test_without_an_adapter_of_regions_a_place_is_told_by_its_numbers(make_ferret):
+    model, processor = make_ferret(region_adapter="none")
+    batch = processor.encode([said("What is ", Box(0.1, 0.1, 0.9, 0.9), "?")])
+    assert not model.config.features and processor.region_token_id not in batch["input_ids"]
+    assert model(**batch).logits.isfinite().all()
+
+
 def test_training_draws_points_anew_and_asking_does_not(ferret):
     _, processor = ferret
     example = said("What is ", Box(0.1, 0.1, 0.9, 0.9), "?", answer=GroundedText("x"))

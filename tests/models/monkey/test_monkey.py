@@ -16,6 +16,8 @@ from foveal.models import MonkeyConfig
 from foveal.models.monkey import Qwen7BForCausalLM
 from foveal.session import Session
 from foveal.session.certain import certain
+from foveal.train.finetune import adapters_on
+from foveal.vision import QwenVisionConfig
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (60, 40)) -> Image.Image:
@@ -170,6 +172,31 @@ def test_answers_are_read_with_their_boxes(monkey: Any) -> None:
     [said] = processor.decode([ids], [(640, 480)], [[-0.1] * len(ids)])
     assert said.text == "a cat" and said.regions == (Box(0.1, 0.2, 0.3, 0.4),)
     assert said.spans[0].scores[0] == pytest.approx(np.exp(-0.1))
+
+
+def test_tags_are_spelt_as_the_model_writes_them(monkey: Any) -> None:
+    _, processor = monkey
+    raw = "<ref>a cup</ref><box>(100,200),(300,400)</box>"
+    ids = [*processor.tokenizer(raw).input_ids, processor.tokenizer.eos_token_id, 5]
+    assert processor.spell(ids)[0] == raw
+
+
+def test_every_adapter_of_finetuning_is_gone_through_and_merged(make_monkey: Any) -> None:
+    vision = QwenVisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, patch_size=4, position_cells=2)
+    for fields in ({}, {"vision_config": vision}):  # with adapters of windows beside them, and without
+        model, processor = make_monkey(**fields)
+        taught = adapters_on(model, 2).train()
+        batch = processor.encode([example("What?", picture(), answer="A cup.")], train=True)
+        taught(**batch).loss.backward()
+        idle = [name for name, weight in taught.named_parameters() if "lora_B" in name and (weight.grad is None or not weight.grad.any())]
+        assert idle == [] and "in_proj" in " ".join(name for name, _ in taught.named_parameters() if "lora_B" in name)
+        assert not any("beside" in name for name, _ in taught.named_parameters() if "lora_" in name)
+        with torch.no_grad():
+            for name, weight in taught.named_parameters():
+                if "lora_B" in name:
+                    weight.normal_(0, 0.05)
+            before = taught.eval()(**batch).logits
+            torch.testing.assert_close(taught.merge_and_unload()(**batch).logits, before, rtol=1e-3, atol=1e-4)
 
 
 def test_a_session_asks_a_monkey(monkey: Any) -> None:

@@ -1,6 +1,6 @@
 """Ferret's spelling of places: `a cup [100, 200, 300, 400]`, in bins of the whole image, with a region token in questions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,11 +32,16 @@ class BracketFormat:
     features: bool = True
     arithmetic: Literal["pixel", "fraction"] = "pixel"
 
-    def encode(self, said: GroundedText, frame: Frame, *, feature_slots: bool = False) -> str:
-        """The string for `said`: the places of a span after its words and a blank, those of an empty span just where it stands."""
+    def encode(self, said: GroundedText, frame: Frame, *, feature_slots: bool = False, frames: Sequence[Frame] = ()) -> str:
+        """The string for `said`: the places of a span after its words and a blank, those of an empty span just where it stands.
+
+        A place in image i is measured in `frames[i]`, where there are that many; else in `frame`.
+        """
         pieces, written = [], 0
         for span in sorted(said.spans, key=lambda span: span.end):
-            places = " ".join(self._spell(region, frame, feature_slots) for region in span.regions)
+            places = " ".join(
+                self._spell(region, frames[region.image] if region.image < len(frames) else frame, feature_slots) for region in span.regions
+            )
             pieces += [said.text[written : span.end], " " if span.regions and span.end > span.start else "", places]
             written = span.end
         return "".join(pieces) + said.text[written:]

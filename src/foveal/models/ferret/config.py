@@ -91,7 +91,7 @@ class FerretConfig(PreTrainedConfig):
     coordinates: bool = True
     """Whether questions write coordinates (an ablation)."""
     features: bool = True
-    """Whether questions write region features (an ablation)."""
+    """Whether questions write region features (an ablation); never without an adapter that reads them."""
     template: str = "ferret_v1"
     """Name of the conversation template."""
     lora_rank: int = 0
@@ -106,6 +106,7 @@ class FerretConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.grids = [list(grid) for grid in self.grids]
         self.sampler_anchors = list(self.sampler_anchors)
+        self.features = self.features and self.region_adapter != "none"
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
 
     def validate_grids(self) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import BatchFeature, PreTrainedTokenizerBase
 
 from foveal.geometry import Frame, Region, points_within, region_seed
-from foveal.grounding import Example, GroundedText
+from foveal.grounding import Example
 from foveal.grounding.formats import BracketFormat
 from foveal.grounding.wordings.ferret import TEMPLATES, VERBS
 from foveal.models.ferret.config import FerretConfig
@@ -163,12 +163,12 @@ class FerretProcessor(ConversationProcessor):
         """One example as a row of `batch`. Without `train` it ends with the last question."""
         turns = turns_of(example, train=train)
         sizes = [(picture.width, picture.height) for picture in example.images]
+        frames = [Frame.stretch(size) for size in sizes] or [Frame.stretch((1000, 1000))]
         messages: list[str] = []
         regions: list[Region] = []
         for turn in turns:
             said = replace(turn.said, text=without_marks(turn.said.text))
-            frame = Frame.stretch(_size_for(said, sizes))
-            messages.append(self.places.encode(said, frame, feature_slots=turn.role == "user"))
+            messages.append(self.places.encode(said, frames[0], feature_slots=turn.role == "user", frames=frames))
             if turn.role == "user" and self.features:
                 regions += [region for span in sorted(said.spans, key=lambda span: span.end) for region in span.regions]
         messages[0] = f"{IMAGE_MARK}\n" * len(sizes) + messages[0]
@@ -201,11 +201,3 @@ def _colours(model_type: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if "clip" in model_type:
         return CLIP_COLOURS
     return EVEN_COLOURS if "siglip" in model_type else IMAGENET_COLOURS
-
-
-def _size_for(said: GroundedText, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The image that a message's places are measured on; sizes matter only in the last digit, so one for all of a message's will do."""
-    if not sizes:
-        return 1000, 1000
-    named = {region.image for region in said.regions if region.image < len(sizes)}
-    return sizes[min(named)] if named else sizes[0]
