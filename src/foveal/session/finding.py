@@ -14,7 +14,6 @@ from foveal.grounding import Example, GroundedText, Span
 from foveal.grounding.wordings.pixel_llm import OUTLINE, phrase_of
 from foveal.models.pixel_llm import PixelLLMForConditionalGeneration, PixelLLMProcessor, PixelSight, boxes_of_points, scores_of_places
 from foveal.session.answers import Answer
-from foveal.vision.box_tensors import have_extent
 
 __all__ = ["asked_of", "batch_of", "detected", "placed", "prompt_of", "read", "tied_answer"]
 
@@ -92,7 +91,7 @@ def detected(question: Example, model: _Model, processor: _Processor, sight: Pix
     """Everything that is detected, and the detector's scores, the surest first."""
     frame = processor.plan((question.images[0].width, question.images[0].height))
     boxes, scores = model.detect(sight, [(frame.sx, frame.sy)])
-    there = (scores[0] > 0) & have_extent(boxes[0])  # what lies in the padding has none in the picture
+    there = (scores[0] > 0) & (boxes[0, :, 2:] > boxes[0, :, :2]).all(1)  # what lies in the padding has no extent in the picture
     fractions = (boxes[0][there].float() / boxes.new_tensor([frame.sx, frame.sy], dtype=torch.float32).repeat(2)).clamp(0, 1)
     return [_region(*box) for box in fractions.tolist()], scores[0][there].tolist()
 

@@ -17,7 +17,6 @@ from foveal.models import GroundedModel, Processor
 from foveal.train.checkpoint import aside
 from foveal.train.recipe import Recipe
 from foveal.train.trainer import train
-from foveal.vision.adapters import AdapterHost
 
 __all__ = ["Finetuning", "adapters_on", "finetune", "rates_of", "region_tasks"]
 
@@ -116,7 +115,7 @@ def adapters_on(model: GroundedModel, rank: int, seed: int = 0) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name that it will drop
         whole = ["detector"] if hasattr(model, "detector") else None
-        hosts = [name for name, part in model.named_modules() if isinstance(part, AdapterHost)]  # linear maps without a weight
+        hosts = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and not part.weight.numel()]  # they cannot merge
         settings = LoraConfig(
             r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear", exclude_modules=hosts or None, modules_to_save=whole
         )
